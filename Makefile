@@ -1,0 +1,46 @@
+# What a person types. On a fresh machine with Python 3.11 (to 3.13) and make, nothing else is needed.
+PYTHON ?= $(firstword $(shell for p in python3.11 python3.12 python3.13 python3; do $$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$p; done))
+VENV ?= .venv
+BIN = $(VENV)/bin
+RUN = $(BIN)/python
+export RUNTIME__DLTHUB_TELEMETRY = false
+
+.DEFAULT_GOAL := setup
+.PHONY: setup run test test-all lint lock bench clean help
+
+setup: $(VENV)/.installed  ## set up the environment: what is deployed, and what tests need
+
+$(VENV)/.installed: requirements.txt tests/requirements.txt
+	@test -n "$(PYTHON)" || { echo "Python 3.11, 3.12 or 3.13 is needed and none was found on the PATH; say PYTHON=/path/to/python." >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt -r tests/requirements.txt
+	@touch $@
+
+run: setup  ## load all five resources of the sample API into ./data, through the function, and show the rows
+	@$(RUN) -m tests.show
+
+test: lint  ## everything that matters, in at most ten minutes
+	$(RUN) -m pytest -m "not long"
+
+test-all: setup  ## what is long: sweeps, soak, all destinations, real gcloud
+	$(RUN) -m pytest -m long
+
+lint: setup  ## ruff, mypy --strict and shellcheck
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	@if [ -f deploy.sh ]; then $(BIN)/shellcheck deploy.sh; fi
+
+lock: setup  ## compile requirements.txt and tests/requirements.txt from pyproject.toml
+	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url --upgrade pyproject.toml -o requirements.txt
+	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url --upgrade --group dev -c requirements.txt -o tests/requirements.txt
+
+bench: setup  ## measure, and write docs/figures.md
+	$(RUN) -m tests.benchmarks
+
+clean:  ## remove the environment, ./data and what tools left behind
+	rm -rf $(VENV) data .mypy_cache .ruff_cache .pytest_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+help:  ## this list
+	@sed -n 's/^\([a-z-]*\):.*  ## /\1|/p' Makefile | awk -F'|' '{printf "make %-10s %s\n", $$1, $$2}'
