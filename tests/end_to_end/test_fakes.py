@@ -79,9 +79,7 @@ def run(environment: dict[str, str], program: str, expression: str) -> Any:
     return json.loads(done.stdout)
 
 
-def test_secret_manager_gives_payloads_and_the_errors_of_the_real_one(
-    tmp_path: Path, metadata: FakeMetadata
-) -> None:
+def test_secret_manager_gives_payloads_and_the_errors_of_the_real_one(tmp_path: Path, metadata: FakeMetadata) -> None:
     versions: dict[str, Any] = {
         f"{SECRET}/1": b"key\n",
         f"{SECRET}/2": "denied",
@@ -99,9 +97,7 @@ def test_secret_manager_gives_payloads_and_the_errors_of_the_real_one(
         assert [request.status for request in secrets.requests] == [200, 403, 400, 404, None]
 
 
-def test_a_name_of_a_task_is_used_once_even_after_its_delivery(
-    tmp_path: Path, metadata: FakeMetadata
-) -> None:
+def test_a_name_of_a_task_is_used_once_even_after_its_delivery(tmp_path: Path, metadata: FakeMetadata) -> None:
     with FakeCloudTasks() as queue, SampleApi(World({}, Behaviour(auth="none"))) as function:
         environment = google_environment(tmp_path, metadata, cloud_tasks=queue)
         created = run(environment, MAKE_TASKS, "[create('one'), create('one'), create('')]")

@@ -50,9 +50,7 @@ class FakeMetadata(LocalServer):
             token = {"access_token": self.access_token, "expires_in": TOKEN_SECONDS, "token_type": "Bearer"}
             return json_answer(token, headers=FLAVOR)
         if question == "identity":
-            return (
-                _text("audience is required", 400) if not audience else _text(self.identity_token(audience))
-            )
+            return _text("audience is required", 400) if not audience else _text(self.identity_token(audience))
         return _text("Not found", 404)
 
     def identity_token(self, audience: str) -> str:

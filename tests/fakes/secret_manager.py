@@ -34,20 +34,14 @@ class FakeSecretManager(LocalServer):
         name = request.resource
         match self.versions.get(name, "missing"):
             case "denied":
-                return google_error(
-                    403, f"Permission 'secretmanager.versions.access' denied for resource '{name}'."
-                )
+                return google_error(403, f"Permission 'secretmanager.versions.access' denied for resource '{name}'.")
             case "disabled":
-                return google_error(
-                    400, f"Secret Version [{name}] is in DISABLED state.", "FAILED_PRECONDITION"
-                )
+                return google_error(400, f"Secret Version [{name}] is in DISABLED state.", "FAILED_PRECONDITION")
             case "hang":
                 self.wait(None)
             case bytes(payload):
                 data = base64.b64encode(payload).decode()
-                return json_answer(
-                    {"name": name, "payload": {"data": data, "dataCrc32c": str(_crc32c(payload))}}
-                )
+                return json_answer({"name": name, "payload": {"data": data, "dataCrc32c": str(_crc32c(payload))}})
         return google_error(404, f"Secret Version [{name}] not found.")
 
 

@@ -135,9 +135,7 @@ STYLES: dict[Style, Callable[[World, Question, Behaviour], Reply]] = {
 }
 
 
-def _page(
-    world: World, question: Question, *, limit: int | None, offset: int = 0, cursor: str | None = None
-) -> Page:
+def _page(world: World, question: Question, *, limit: int | None, offset: int = 0, cursor: str | None = None) -> Page:
     return world.page(question.resource, offset, limit, cursor=cursor, updated_since=question.updated_since)
 
 

@@ -51,8 +51,7 @@ def make_parts(conversation_key: int | str) -> list[Row]:
     """Give the parts of one conversation: none to three."""
     seed = crc32(str(conversation_key).encode())
     return [
-        {**make_row("conversation_parts", seed + part), "id": f"{conversation_key}-{part}"}
-        for part in range(seed % 4)
+        {**make_row("conversation_parts", seed + part), "id": f"{conversation_key}-{part}"} for part in range(seed % 4)
     ]
 
 

@@ -43,9 +43,7 @@ class SampleApi(LocalServer):
 
     def offsets(self, resource: str) -> list[int]:
         """Give the offsets asked for, in the order of arrival; a request without one asked for 0."""
-        return [
-            int(request.query.get("offset", 0)) for request in self.requests if request.resource == resource
-        ]
+        return [int(request.query.get("offset", 0)) for request in self.requests if request.resource == resource]
 
     def revoke_tokens(self) -> None:
         """Accept no more any token given out so far."""
@@ -67,9 +65,7 @@ class SampleApi(LocalServer):
         failure = self.world.admit(request.resource, request.in_flight)
         behaviour = self.world.behaviour(request.resource)
         if failure is None or failure.what in SPOILT_PAGES:
-            answer = self._calm_answer(
-                request, first_page=failure is not None and failure.what == "same_page"
-            )
+            answer = self._calm_answer(request, first_page=failure is not None and failure.what == "same_page")
         else:
             answer = _failed(failure)
         self.wait(behaviour.latency)

@@ -18,9 +18,7 @@ FIRST_CHANGE = datetime(2027, 1, 1, tzinfo=UTC)
 """Rows changed by the world are updated from this moment on, a second apart; all others are older."""
 
 Where = Literal["front", "middle", "end"]
-Style = Literal[
-    "offset", "page_number", "cursor", "body_cursor", "header_cursor", "json_link", "header_link", "single"
-]
+Style = Literal["offset", "page_number", "cursor", "body_cursor", "header_cursor", "json_link", "header_link", "single"]
 Auth = Literal["query", "header", "bearer", "basic", "none"]
 Kind = Literal[
     "hang",
@@ -363,9 +361,7 @@ class World:
             self._admitted_at.append(now)
         if behaviour.daily_limit is not None:
             if self._requests_today >= behaviour.daily_limit:
-                return Failure(
-                    429, retry_after=behaviour.daily_retry_after, message="The daily limit is reached."
-                )
+                return Failure(429, retry_after=behaviour.daily_retry_after, message="The daily limit is reached.")
             self._requests_today += 1
         return None
 

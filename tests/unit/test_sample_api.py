@@ -41,9 +41,7 @@ def serve(count: int = 250, behaviour: Behaviour | None = None, **options: Any) 
 
 
 def get(api: SampleApi, path: str = "/v1/contacts", **parameters: Any) -> requests.Response:
-    return requests.get(
-        f"{api.url}{path}", params={"api_key": KEY, **parameters}, timeout=5, allow_redirects=False
-    )
+    return requests.get(f"{api.url}{path}", params={"api_key": KEY, **parameters}, timeout=5, allow_redirects=False)
 
 
 def ids(rows: list[Row]) -> list[int]:
@@ -193,9 +191,7 @@ def test_body_cursor_is_asked_for_by_post_only() -> None:
             rows += page["data"]
             cursor = page["cursors"]["next"]
         assert rows == api.world.snapshot("contacts")
-        assert (
-            requests.get(f"{api.url}/v1/contacts", headers={"X-Api-Key": KEY}, timeout=5).status_code == 404
-        )
+        assert requests.get(f"{api.url}/v1/contacts", headers={"X-Api-Key": KEY}, timeout=5).status_code == 404
 
 
 def test_cursor_survives_deleted_inserted_and_moved_rows() -> None:
@@ -285,9 +281,7 @@ NO_PAGE: list[Any] = [
     pytest.param(Failure("no_data"), 200, {}, "{}", id="no_data"),
     pytest.param(Failure("null_data"), 200, {}, '{"data":null}', id="null_data"),
     pytest.param(Failure("empty_page"), 200, {}, '{"data":[]}', id="empty_page"),
-    pytest.param(
-        Failure("redirect", location="http://x/"), 302, {"Location": "http://x/"}, "", id="redirect"
-    ),
+    pytest.param(Failure("redirect", location="http://x/"), 302, {"Location": "http://x/"}, "", id="redirect"),
 ]
 
 
@@ -479,9 +473,7 @@ def test_bodies_are_compressed_for_clients_that_accept_it() -> None:
 def test_requests_are_recorded_as_they_came() -> None:
     with serve(1) as api:
         before = time.monotonic()
-        requests.post(
-            f"{api.url}/v1/contacts", params={"a": "1 2"}, data=b"body", headers={"X-Test": "é"}, timeout=5
-        )
+        requests.post(f"{api.url}/v1/contacts", params={"a": "1 2"}, data=b"body", headers={"X-Test": "é"}, timeout=5)
         [request] = api.requests
         assert (request.method, request.path, request.resource) == ("POST", "/v1/contacts", "contacts")
         assert (request.query, request.body, request.headers["x-test"]) == ({"a": "1 2"}, b"body", "é")
@@ -497,9 +489,7 @@ def test_twenty_clients_at_once_are_served_right() -> None:
                 session.params = {"api_key": KEY}
                 found: list[int] = []
                 while len(found) < 1000:
-                    answer = session.get(
-                        f"{api.url}/v1/contacts", params={"offset": str(len(found))}, timeout=5
-                    )
+                    answer = session.get(f"{api.url}/v1/contacts", params={"offset": str(len(found))}, timeout=5)
                     found += ids(answer.json()["data"]) if answer.ok else []
                 return found
 

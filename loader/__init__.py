@@ -1,0 +1,1 @@
+"""How the API of `source_config.py` is loaded, one resource per run."""

@@ -1,0 +1,191 @@
+"""Read a chunk, commit it, and go on while there is time."""
+
+import contextlib
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import dlt
+from dlt.common.pipeline import LoadInfo, NormalizeInfo
+from dlt.common.schema import Schema
+
+from loader.chunk import Bounds, Commit
+from loader.deadline import Deadline
+from loader.destination import Destination
+from loader.failures import explained
+from loader.lease import Lease
+from loader.log import logger
+from loader.place import Record
+from loader.reader import End, Reader
+from loader.report import Report
+from loader.session import Session
+from loader.source import Plan, build
+
+WORTH_SECONDS = 1.0
+"""Least time for which it is worth to begin another chunk."""
+
+DIED_WITH = "commit_seconds_left"
+"""What a run notes in its lease when it begins a commit: if it dies in it, the next one keeps back more."""
+
+
+class Chunks:
+    """The chunk loop of one run."""
+
+    def __init__(
+        self,
+        chosen: Plan,
+        destination: Destination,
+        pipeline: dlt.Pipeline,
+        session: Session,
+        lease: Lease,
+        report: Report,
+        progress: Callable[[Report], None],
+    ) -> None:
+        self._chosen = chosen
+        self._destination = destination
+        self._pipeline = pipeline
+        self._session = session
+        self._lease = lease
+        self._report = report
+        self._progress = progress
+        self._deadline: Deadline = session.deadline
+        self._box_seconds = self._deadline.left()
+        self._folder = Path(pipeline.pipelines_dir)
+
+    def load(self, record: Record) -> None:
+        """Read and commit chunks until the pass is complete, the time is up, or a page fails for good.
+
+        Raises:
+            ApiError: a page failed for good; those before it are committed.
+            SettingsError: a resource that must be read in one run did not fit in it.
+            DestinationError: it failed, or was too slow.
+        """
+        while True:
+            self._report.phase = "reading"
+            reader = self._read(record)
+            if reader.pages_read == 0 and reader.end is not End.OF_PASS:
+                self._stop(reader)
+                return
+            self._report.phase = "committing to the destination"
+            record = self._commit(reader)
+            if reader.end is End.OF_PASS:
+                self._report.status = "complete"
+                return
+            if not self._goes_on(reader, record):
+                self._stop(reader)
+                return
+
+    def _read(self, record: Record) -> Reader:
+        bounds = self._bounds(record)
+        reader = Reader(
+            record,
+            self._session,
+            bounds,
+            lambda: folder_bytes(self._folder),
+            self._page_read,
+            may_pause=self._chosen.may_pause,
+            is_first=self._report.chunks == 0,
+        )
+        source = build(self._chosen, self._session, reader)
+        self._destination.adapt(source.resources[self._chosen.resource])
+        with explained(self._chosen):
+            self._pipeline.extract(source)
+        return reader
+
+    def _page_read(self, rows: int) -> None:
+        self._report.rows_read += rows
+        self._report.pages_read += 1
+        self._progress(self._report)
+
+    def _bounds(self, record: Record) -> Bounds:
+        return Bounds(
+            deadline=self._deadline,
+            box_seconds=self._box_seconds,
+            last_commit=record.commit,
+            least_reserve=2 * float(self._lease.inherited.get(DIED_WITH, 0.0)),
+            chunk_seconds=self._destination.chunk_seconds(self._chosen.siblings),
+            chunk_bytes=self._destination.chunk_bytes,
+        )
+
+    def _commit(self, reader: Reader) -> Record:
+        clock, size = self._deadline.clock, folder_bytes(self._folder)
+        began = clock.monotonic()
+        self._lease.note(**{DIED_WITH: self._deadline.left()})
+        with explained(self._chosen):
+            normalized = self._pipeline.normalize(workers=1)
+            loaded = self._pipeline.load(workers=1, raise_on_failed_jobs=True)
+        commit = Commit(clock.monotonic() - began, size)
+        self._tell(reader, rows_of(normalized, self._pipeline.default_schema), loaded, commit)
+        return replace(reader.record, commit=commit)
+
+    def _tell(self, reader: Reader, rows: int, loaded: LoadInfo, commit: Commit) -> None:
+        """Take the chunk into the report, now that it is committed."""
+        report = self._report
+        report.rows += rows
+        report.pages += reader.pages_read
+        report.chunks += 1
+        report.schema_changes += new_columns(loaded)
+        report.passed(reader.current, reader.completed)
+        logger.info(
+            "%s: chunk %d committed: %d rows, %d pages; read in %.1f s, committed in %.1f s; next place: %s.",
+            report.resource,
+            report.chunks,
+            rows,
+            reader.pages_read,
+            reader.seconds,
+            commit.seconds,
+            report.place or "none, the pass is complete",
+        )
+
+    def _goes_on(self, reader: Reader, record: Record) -> bool:
+        """Tell whether there is time for another chunk."""
+        if reader.end is End.FAILED or reader.wake_at is not None:
+            return False
+        left = self._bounds(record).read_until(0).left()
+        return left >= max(WORTH_SECONDS, 2 * reader.page_seconds)
+
+    def _stop(self, reader: Reader) -> None:
+        """End the run before the pass does."""
+        self._report.passed(reader.current, None)
+        if reader.failure is not None:
+            raise reader.failure
+        self._report.status = "paused"
+        self._report.wake_at = reader.wake_at
+        if self._report.chunks == 0:
+            self._report.reason = f"not one page fitted into this run: {reader.reason}"
+        else:
+            self._report.reason = reader.reason or "the time was up"
+
+
+def rows_of(normalized: NormalizeInfo, schema: Schema) -> int:
+    """Count the rows of a package: those of its resource's tables, not of tables made of their lists."""
+    return sum(
+        count
+        for table, count in normalized.row_counts.items()
+        if not table.startswith(schema._dlt_tables_prefix)  # noqa: SLF001 - see docs/dlt.md
+        and "parent" not in schema.tables.get(table, {})
+    )
+
+
+def new_columns(loaded: LoadInfo) -> list[dict[str, Any]]:
+    """List the columns that a package has added to the resource's tables."""
+    return [
+        {"table": table, "column": name, "data_type": column.get("data_type"), "change": "added"}
+        for package in loaded.load_packages
+        for table, update in package.schema_update.items()
+        if not table.startswith("_dlt_")
+        for name, column in update["columns"].items()
+        if not name.startswith("_dlt_")
+    ]
+
+
+def folder_bytes(folder: Path) -> int:
+    """Give the size of all files in a folder, in bytes."""
+    total = 0
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):
+                total += os.stat(os.path.join(parent, name)).st_size  # noqa: PTH116, PTH118 - once a page
+    return total

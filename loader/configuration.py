@@ -1,0 +1,52 @@
+"""source_config.py and the environment, read and checked together."""
+
+import importlib
+import os
+from types import ModuleType
+
+import dlt
+
+from loader.errors import SettingsError
+from loader.secret import Placeholders
+from loader.settings import Settings, read
+from loader.source import Description, describe
+
+
+def source_config() -> ModuleType:
+    """Import source_config.py.
+
+    Raises:
+        SettingsError: it can't be imported.
+    """
+    try:
+        return importlib.import_module("source_config")
+    except Exception as error:
+        where = f" at line {error.lineno}" if isinstance(error, SyntaxError) else ""
+        raise SettingsError(
+            f"source_config.py can't be imported: {type(error).__name__}{where}: {error}. Correct the file."
+        ) from error
+
+
+def description_without_key() -> Description:
+    """Describe the source with placeholders for what is missing: for where only names are wanted."""
+    return describe(source_config(), Placeholders())
+
+
+def settings_for_a_run() -> Settings:
+    """Read the settings, and make sure that there is a key; all that is wrong is named at once.
+
+    Raises:
+        SettingsError: one or more variables are wrong or missing.
+    """
+    settings, problems = read(os.environ)
+    if not os.environ.get("API_KEY_SECRET"):
+        asked = Placeholders()
+        describe(source_config(), asked)
+        problems += [
+            f"{name.upper()} is missing: set it, or API_KEY_SECRET to a Secret Manager version that holds it."
+            for name in dict.fromkeys(asked.asked)
+            if not dlt.secrets.get(name)
+        ]
+    if problems:
+        raise SettingsError("The settings are wrong. " + " ".join(problems))
+    return settings

@@ -1,0 +1,38 @@
+"""Where rows go, and what differs between the places: BigQuery, and a bucket or folder."""
+
+from typing import Any, Protocol
+
+from dlt.extract import DltResource
+
+from loader.errors import SettingsError
+from loader.lease import Gate, LeaseStore
+from loader.settings import Settings
+
+
+class Destination(Protocol):
+    """What a run needs of a destination."""
+
+    chunk_bytes: int
+    """How much of the working folder one chunk may fill."""
+
+    def factory(self) -> Any:
+        """Give dlt's destination; whatever it commits passes the gate."""
+
+    def adapt(self, resource: DltResource) -> None:
+        """Give a resource the hints that this destination needs."""
+
+    def chunk_seconds(self, resources: int) -> float:
+        """Give how long one chunk may be read, in seconds, in a source of so many resources."""
+
+    def lease(self, resource: str) -> LeaseStore:
+        """Give the lease of a resource."""
+
+
+def open_destination(settings: Settings, gate: Gate) -> Destination:
+    """Give the destination that the settings name."""
+    if settings.destination == "filesystem":
+        # heavy, and only one of them is needed
+        from loader.destination.bucket import Bucket  # noqa: PLC0415
+
+        return Bucket(settings.bucket_url, settings.dataset_name, gate)
+    raise SettingsError(f"DESTINATION {settings.destination} is not there yet.")

@@ -1,0 +1,107 @@
+"""The lease in a bucket: numbered files, created exclusively, never deleted to take them over.
+
+An expired lease N is taken over by creating N + 1. To read, delete and create was tried instead: of twenty at once, not
+once in fifty rounds exactly one had won.
+"""
+
+import json
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from fsspec import AbstractFileSystem
+
+from loader.clock import Clock, SystemClock
+
+KEPT = 10
+"""So many old numbers are kept; who is slower than that loses anyway."""
+
+
+class NumberedFiles:
+    """The lease of one resource, as files 1, 2, 3 ... in a folder; the highest number holds."""
+
+    def __init__(self, files: AbstractFileSystem, folder: str, clock: Clock | None = None) -> None:
+        self._files = files
+        self._folder = folder.rstrip("/")
+        self._clock = clock or SystemClock()
+        self._mine = 0
+        self._record: dict[str, Any] = {}
+
+    @property
+    def number(self) -> str:
+        """The number that is held, or empty."""
+        return str(self._mine or "")
+
+    def take(self, expires_at: float) -> Mapping[str, Any] | None:
+        """Take the next number, if the highest is over."""
+        highest = max(self._numbers(), default=0)
+        before: dict[str, Any] = self._read(highest) if highest else {"expires_at": 0.0}
+        if before["expires_at"] > self._clock.time():
+            return None
+        self._record = {"holder": uuid.uuid4().hex, "expires_at": expires_at}
+        if not self._create(highest + 1):
+            return None
+        numbers = self._numbers()
+        if max(numbers) != highest + 1:
+            # others came and went since we looked
+            return None
+        self._mine = highest + 1
+        for number in numbers:
+            if number <= self._mine - KEPT:
+                self._files.rm_file(self._path(number))
+        note: Mapping[str, Any] = before.get("note", {})
+        return note
+
+    def renew(self, expires_at: float, note: Mapping[str, Any]) -> None:
+        """Write the file of this number again."""
+        self._record |= {"expires_at": expires_at, "note": dict(note)}
+        self._write()
+
+    def is_mine(self) -> bool:
+        """Tell whether this number is the highest."""
+        return max(self._numbers(), default=0) == self._mine
+
+    def release(self) -> None:
+        """Let it be over."""
+        self._record = {"holder": self._record["holder"], "expires_at": 0.0}
+        self._write()
+
+    def _path(self, number: int) -> str:
+        return f"{self._folder}/{number:012d}.json"
+
+    def _numbers(self) -> list[int]:
+        self._files.invalidate_cache(self._folder)
+        try:
+            paths = self._files.ls(self._folder, detail=False)
+        except FileNotFoundError:
+            return []
+        names = [Path(path).name.removesuffix(".json") for path in paths]
+        return [int(name) for name in names if name.isdigit()]
+
+    def _read(self, number: int) -> dict[str, Any]:
+        path = self._path(number)
+        try:
+            record: dict[str, Any] = json.loads(self._files.cat_file(path))
+        except ValueError:
+            # its holder was killed between creating and writing it
+            made_at = self._files.modified(path).timestamp()
+            return {"expires_at": made_at + 120.0}
+        return record
+
+    def _create(self, number: int) -> bool:
+        data = json.dumps(self._record).encode()
+        try:
+            if self._files.protocol == "file" or "file" in self._files.protocol:
+                # fsspec's exclusive mode is not atomic on a local folder
+                Path(self._folder).mkdir(parents=True, exist_ok=True)
+                with Path(self._path(number)).open("xb") as file:
+                    file.write(data)
+            else:
+                self._files.pipe_file(self._path(number), data, mode="create")
+        except FileExistsError:
+            return False
+        return True
+
+    def _write(self) -> None:
+        self._files.write_text(self._path(self._mine), json.dumps(self._record))

@@ -1,0 +1,87 @@
+"""Whose fault it is when dlt fails: one of our errors, said so that a person can act on it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from dlt.common.schema.exceptions import DataValidationError
+from dlt.pipeline.exceptions import PipelineStepFailed
+
+from loader.errors import DestinationError, LoaderError, SettingsError
+from loader.session import TimeIsUpError
+from loader.source import Plan
+
+
+@contextmanager
+def explained(chosen: Plan) -> Iterator[None]:
+    """Turn what dlt raises in reading or committing into one of our errors.
+
+    Raises:
+        LoaderError: whose class says whose fault it is.
+    """
+    try:
+        yield
+    except PipelineStepFailed as failed:
+        causes = list(causes_of(failed))
+        for cause in causes:
+            if isinstance(cause, LoaderError):
+                raise cause from failed
+            if isinstance(cause, TimeIsUpError):
+                raise does_not_fit(chosen, cause) from failed
+            if isinstance(cause, DataValidationError):
+                raise SettingsError(
+                    f"The rows do not fit the schema_contract of {chosen.resource}: {cause}. "
+                    "Change the contract in source_config.py, or the columns that it allows."
+                ) from failed
+        if failed.step in {"load", "sync"}:
+            raise destination_failed(causes[-1]) from failed
+        if failed.step == "extract":
+            raise SettingsError(
+                f"The code that source_config.py adds to {chosen.resource} failed: {type(causes[-1]).__name__}. "
+                "Look at its processing_steps, response_actions and incremental settings."
+            ) from failed
+        raise
+
+
+@contextmanager
+def destination_errors() -> Iterator[None]:
+    """Turn what is raised by a destination into one of our errors.
+
+    Raises:
+        DestinationError: it failed.
+    """
+    try:
+        yield
+    except LoaderError:
+        raise
+    except Exception as error:
+        raise destination_failed(list(causes_of(error))[-1]) from error
+
+
+def destination_failed(cause: BaseException) -> DestinationError:
+    """Say that the destination failed, and with what."""
+    first_line = str(cause).strip().split("\n", 1)[0][:300]
+    return DestinationError(
+        f"The destination failed with {type(cause).__name__}: {first_line}. The place stays where it is, and the next "
+        "run goes on there. Look at the destination, and at what this function's service account may do in it."
+    )
+
+
+def does_not_fit(chosen: Plan, cause: TimeIsUpError) -> SettingsError:
+    """Say that a resource that must be read in one run did not fit in it."""
+    return SettingsError(
+        f"{chosen.resource} must be read in one run, because {chosen.why_whole}, and it did not fit: {cause.reason}. "
+        "Nothing was loaded. Raise TIMEOUT_SECONDS (and the function's own timeout), or change it in source_config.py."
+    )
+
+
+def causes_of(error: BaseException) -> Iterator[BaseException]:
+    """Give an error and what is behind it, the root last; dlt keeps some causes in attributes."""
+    seen: set[int] = set()
+    here: BaseException | None = error
+    while here is not None and id(here) not in seen:
+        seen.add(id(here))
+        yield here
+        inner = getattr(here, "exception", None) or getattr(here, "client_exception", None)
+        here = (
+            inner if isinstance(inner, BaseException) and id(inner) not in seen else here.__cause__ or here.__context__
+        )

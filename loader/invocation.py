@@ -1,0 +1,70 @@
+"""One invocation: a run that is waited for until the deadline, and continued by a task if it paused."""
+
+import threading
+from collections.abc import Callable
+from types import ModuleType
+
+from loader import continuation
+from loader.deadline import SECONDS_TO_ANSWER, Deadline, in_time
+from loader.errors import BusyError, DestinationError, LoaderError, SettingsError
+from loader.report import Report
+from loader.run import Order, Run
+from loader.settings import Settings
+
+_abandoned: list[threading.Thread] = []
+"""Threads of runs that were given up and still live in this process."""
+
+
+def invoke(
+    order: Order,
+    settings: Settings,
+    module: ModuleType,
+    deadline: Deadline,
+    report: Report,
+    *,
+    progress: Callable[[Report], None] = lambda _: None,
+    task_name: str | None = None,
+) -> None:
+    """Run, and fill the report; it is true also when an error is raised.
+
+    Args:
+        order: what to run.
+        settings: the environment, checked.
+        module: source_config.py.
+        deadline: when the answer must be ready.
+        report: what to fill.
+        progress: called after each chunk.
+        task_name: the task that has delivered the order, if one has.
+
+    Raises:
+        LoaderError: whose class says whose fault it is.
+    """
+    _abandoned[:] = [thread for thread in _abandoned if thread.is_alive()]
+    if _abandoned:
+        raise BusyError(
+            "A run that hung and was abandoned still lives in this process, so nothing new is begun here. "
+            "Try again; it ends with whatever it waits for."
+        )
+    # an abandoned run goes on writing into its report, so what is answered is a copy
+    run = Run(order, settings, module, deadline, progress)
+    # a run that is just about to end is worth a part of the time kept back for the answer
+    last_moment = deadline.earlier(-SECONDS_TO_ANSWER / 2)
+    try:
+        in_time(run.work, last_moment, late=lambda thread: _abandon(run, thread))
+    finally:
+        report.take(run.report)
+    if report.status == "paused":
+        report.continued = continuation.enqueue(settings, module.NAME, report, last_moment, task_name)
+
+
+def _abandon(run: Run, thread: threading.Thread) -> LoaderError:
+    """Give a run up: it hangs in something that can't be ended."""
+    run.abandon()
+    _abandoned.append(thread)
+    message = (
+        f"The run did not end in time: it was still {run.report.phase}. It was abandoned and commits nothing more; "
+        "what it had committed stays, and the next run goes on there."
+    )
+    if run.report.phase == "fetching the key":
+        return SettingsError(message + " Look at Secret Manager and this function's service account.")
+    return DestinationError(message + " Look at the destination.")

@@ -1,0 +1,127 @@
+"""Where the next run goes on. It lives in dlt's resource state, so it is committed with the rows it speaks of."""
+
+import hashlib
+import json
+from collections.abc import Mapping, MutableMapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from loader.chunk import Commit
+
+FORMAT = 1
+"""Version of what is kept; a record of another version begins a new pass."""
+
+STATE_KEY = "loader"
+"""Under this name, in the resource's state."""
+
+CHECKS = ("neighbours", "beginning", "count", "columns")
+"""What `verified` is made of; each is true, false, or None where it is not to be known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """The last complete pass."""
+
+    started_at: str
+    """When it began, ISO 8601 in UTC."""
+    completed_at: str
+    """When it was complete, ISO 8601 in UTC."""
+    rows: int
+    """Rows seen in it, each once."""
+    pages: int
+    """Pages read in it."""
+    runs: int
+    """Runs that it took."""
+    verified: bool | None
+    """Whether it saw everything; None where that is not to be known."""
+    checks: Mapping[str, bool | None]
+    """The checks behind `verified`, by the names of `CHECKS`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """A pass under way."""
+
+    started_at: str
+    """When it began, ISO 8601 in UTC."""
+    place: Mapping[str, Any] | None = None
+    """Where the next page is, as its paginator knows it (see `paging`); None before the first page."""
+    rows: int = 0
+    """Rows seen so far, each once."""
+    pages: int = 0
+    """Pages read so far."""
+    runs: int = 1
+    """Runs that worked on it so far."""
+    cursors: Mapping[str, Any] = field(default_factory=dict)
+    """Incremental cursors as far as they were seen; they count when the pass is complete (see `incremental`)."""
+
+    def completed(self, now: str) -> Completed:
+        """Give the record of this pass, complete at `now`."""
+        return Completed(
+            started_at=self.started_at,
+            completed_at=now,
+            rows=self.rows,
+            pages=self.pages,
+            runs=self.runs,
+            verified=None,
+            checks=dict.fromkeys(CHECKS),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """All that is committed for a resource besides its rows."""
+
+    fingerprint: str
+    """Of the configuration that the place depends on."""
+    current: Pass | None = None
+    """The pass under way, if one is paused."""
+    last: Completed | None = None
+    """The last complete pass, if there was one."""
+    commit: Commit | None = None
+    """What the last commit took: how much time to keep back for the next one."""
+
+    @classmethod
+    def of(cls, state: Mapping[str, Any]) -> "Record | None":
+        """Read the record from a resource's state; None if there is none, or one of another format."""
+        kept = state.get(STATE_KEY)
+        if not kept or kept.get("format") != FORMAT:
+            return None
+        return cls(
+            fingerprint=kept["fingerprint"],
+            current=Pass(**kept["current"]) if kept["current"] else None,
+            last=Completed(**kept["last"]) if kept["last"] else None,
+            commit=Commit(**kept["commit"]) if kept["commit"] else None,
+        )
+
+    def write(self, state: MutableMapping[str, Any]) -> None:
+        """Write the record into a resource's state."""
+        state[STATE_KEY] = {"format": FORMAT, **asdict(self)}
+
+    def began(self, now: str) -> "Record":
+        """Give the record with a run begun on it: the paused pass, or a new one."""
+        if self.current is None:
+            return replace(self, current=Pass(started_at=now))
+        return replace(self, current=replace(self.current, runs=self.current.runs + 1))
+
+
+def fingerprint(*parts: Any) -> str:
+    """Hash what a place depends on; objects that are no JSON count by their type and attributes."""
+    text = json.dumps(parts, sort_keys=True, default=_describe)
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+
+def _describe(value: Any) -> Any:
+    attributes = getattr(value, "__dict__", {})
+    return [type(value).__qualname__, {name: str(item) for name, item in sorted(attributes.items())}]
+
+
+def shown(place: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Give the place as it may be seen: numbers as they are, all else (it may hold a key) as a hash."""
+    if place is None:
+        return None
+    return {
+        name: value if isinstance(value, int) else fingerprint(value)
+        for name, value in place.items()
+        if value is not None
+    }

@@ -1,0 +1,204 @@
+"""Reads the pages of one chunk: from the place on, until the chunk is full, the time is up, or the pass ends."""
+
+import enum
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+import requests
+
+from loader import incremental
+from loader.chunk import Bounds
+from loader.clock import Clock
+from loader.deadline import Deadline
+from loader.errors import ApiError
+from loader.paging import Place
+from loader.place import Completed, Pass, Record
+from loader.session import RetryPolicy, Session, TimeIsUpError
+
+_Page = TypeVar("_Page")
+
+
+class End(enum.Enum):
+    """How the reading of a chunk ended."""
+
+    OF_PASS = "the last page was read"
+    FULL = "the chunk is full"
+    TIME = "the time was up"
+    FAILED = "a page failed for good"
+
+
+class Reader:
+    """The reading of one chunk, and the record that is committed with its rows.
+
+    It listens to the paginator (`paging.Listener`) and stands around dlt's page generator (`pages`).
+    """
+
+    def __init__(
+        self,
+        record: Record,
+        session: Session,
+        bounds: Bounds,
+        folder_bytes: Callable[[], int],
+        on_page: Callable[[int], None],
+        *,
+        may_pause: bool,
+        is_first: bool,
+    ) -> None:
+        self.record = record
+        """What is committed with this chunk."""
+        self.may_pause = may_pause
+        """False: the pass is read in this chunk, whole, or not at all."""
+        self.end = End.OF_PASS
+        self.reason: str | None = None
+        """Why it ended before the pass did, for a person."""
+        self.wake_at: float | None = None
+        """When the API may be asked again, seconds since 1970, where it has said so."""
+        self.failure: ApiError | None = None
+        """What failed, where a page failed for good."""
+        self.completed: Completed | None = None
+        """The pass, where this chunk completes it."""
+        self.pages_read = 0
+        """Pages of this chunk."""
+        self.seconds = 0.0
+        """Spent in it."""
+        self.page_seconds = 0.0
+        """What the last page took."""
+        self._session = session
+        self._bounds = bounds
+        self._folder_bytes = folder_bytes
+        self._on_page = on_page
+        self._is_first = is_first
+        self._clock: Clock = session.deadline.clock
+        self._began = self._clock.monotonic()
+        self._asked_at = self._began
+        self._state: MutableMapping[str, Any] = {}
+        self._beginning: dict[str, Any] = {}
+
+    @property
+    def current(self) -> Pass:
+        """The pass that is read."""
+        assert self.record.current is not None  # noqa: S101 - a run begins with a pass
+        return self.record.current
+
+    def pages(self, read: Callable[[], Iterator[_Page]], state: MutableMapping[str, Any]) -> Iterator[_Page]:
+        """Yield the pages that dlt's generator reads, up to where this chunk ends; keep the record in `state`."""
+        self._state = state
+        beginning = incremental.snapshot(state)
+        self._keep()
+        try:
+            with self._session.until(self._patience()):
+                yield from read()
+        except TimeIsUpError as error:
+            self.end, self.reason, self.wake_at = End.TIME, error.reason, error.wake_at
+            if not self.may_pause:
+                raise
+        except (requests.RequestException, ValueError) as error:
+            self.failure = explained(error, self._session.policy)
+            self.end, self.reason = End.FAILED, str(self.failure)
+            if not self.may_pause:
+                raise self.failure from error
+        finally:
+            self.seconds = self._clock.monotonic() - self._began
+            if self.may_pause:
+                self._settle_cursors(beginning)
+            self._keep()
+
+    # what the paginator tells
+
+    def starting_place(self) -> Place | None:
+        """Give the place to begin at, or None for the beginning."""
+        return self.current.place
+
+    def page_read(self, rows: int) -> None:
+        """Count a page and its rows."""
+        self.pages_read += 1
+        self._is_first = False
+        self._session.deadline = self._patience()
+        self._change(pages=self.current.pages + 1, rows=self.current.rows + rows)
+        self._on_page(rows)
+
+    def next_place(self, place: Place | None) -> None:
+        """Keep the place; where there is none, this was the last page."""
+        self._change(place=place)
+        if not self.may_pause:
+            # the pages of a dependent resource may come after its parent's generator has ended
+            self._keep()
+
+    def is_full(self) -> bool:
+        """Tell whether reading ends here for this time."""
+        asked_at, self._asked_at = self._asked_at, self._clock.monotonic()
+        self.page_seconds = self._asked_at - asked_at
+        if not self.may_pause:
+            return False
+        is_late = self.page_seconds >= self._patience().left()
+        is_long = self._asked_at - self._began >= self._bounds.chunk_seconds
+        if is_late or is_long or self._folder_bytes() >= self._bounds.chunk_bytes:
+            self.end = End.FULL
+        return self.end is End.FULL
+
+    def _patience(self) -> Deadline:
+        """Give the moment until which the next page is waited for."""
+        if not self.may_pause:
+            return self._bounds.read_until(0)
+        return self._bounds.first_page_until() if self._is_first else self._bounds.read_until(self._folder_bytes())
+
+    def _change(self, **changes: Any) -> None:
+        self.record = replace(self.record, current=replace(self.current, **changes))
+
+    def _settle_cursors(self, beginning: Mapping[str, Any]) -> None:
+        """Let the incremental cursors count if the pass is complete, else put them back to its beginning."""
+        seen = incremental.furthest(self.current.cursors, incremental.snapshot(self._state))
+        if self.end is End.OF_PASS:
+            incremental.advance(self._state, seen)
+        else:
+            incremental.put_back(self._state, beginning)
+            self._change(cursors=seen)
+
+    def _keep(self) -> None:
+        """Write the record into the state, as it is to be committed with the rows read so far."""
+        self.completed = self.current.completed(now(self._clock)) if self.end is End.OF_PASS else None
+        kept = replace(self.record, current=None, last=self.completed) if self.completed else self.record
+        kept.write(self._state)
+
+
+def now(clock: Clock) -> str:
+    """Give the time in UTC, ISO 8601."""
+    return datetime.fromtimestamp(clock.time(), UTC).isoformat(timespec="milliseconds")
+
+
+def explained(error: Exception, policy: RetryPolicy) -> ApiError:
+    """Say what an error in reading means; never what the API sent, which may be customers' rows."""
+    response = getattr(error, "response", None)
+    if isinstance(error, requests.HTTPError) and response is not None:
+        status, path = response.status_code, urlsplit(response.url).path
+        tries = f" after {policy.max_retries} retries" if status in policy.status_codes else ""
+        what = f"The API answered {status} {response.reason} to {response.request.method} {path}{tries}."
+        return ApiError(f"{what} {_ADVICE.get(status, _ADVICE[status // 100])}")
+    if isinstance(error, requests.JSONDecodeError):
+        return ApiError(
+            "The API answered with something that is no JSON. Look at the resource's path in source_config.py."
+        )
+    if isinstance(error, requests.RequestException):
+        return ApiError(
+            f"The API could not be reached after {policy.max_retries} retries: {type(error).__name__}. "
+            "Is the base URL right, and the API up?"
+        )
+    return ApiError(
+        "The API's answer does not fit the paginator in source_config.py: a number or a reference that it needs is "
+        "missing or of another kind. Look at the paginator's paths."
+    )
+
+
+_ADVICE = {
+    401: "Look at the key: is it the right one, and still valid?",
+    403: "The key is known but may not read this: look at what it is allowed to.",
+    404: "Look at the resource's path in source_config.py.",
+    429: "It limits its requests: lower PAGES_IN_FLIGHT in source_config.py, or run less often.",
+    3: "Look at the base URL and the resource's path in source_config.py.",
+    4: "Look at the resource's parameters in source_config.py.",
+    5: "It is the API's own fault: the next run goes on at this page.",
+}
+"""What to do, by status code or its hundreds."""

@@ -1,0 +1,144 @@
+"""One run of one resource: the lease, the key, the committed record, and the chunks between them."""
+
+import shutil
+import tempfile
+from collections.abc import Callable, MutableMapping
+from dataclasses import dataclass, replace
+from types import ModuleType
+from typing import Any
+
+import dlt
+
+from loader import dlt_settings
+from loader.chunks import Chunks
+from loader.deadline import Deadline
+from loader.destination import Destination, open_destination
+from loader.failures import destination_errors
+from loader.lease import Gate, Lease
+from loader.log import logger
+from loader.place import Record
+from loader.reader import now
+from loader.report import Report
+from loader.secret import SecretManager
+from loader.settings import Settings
+from loader.source import Plan, describe, open_session, plan
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What is asked for."""
+
+    resource: str
+    restart: bool = False
+    """Forget place and incremental cursors, and read everything again."""
+    pass_started_at: str | None = None
+    """Go on with this pass only."""
+
+
+class Run:
+    """A run. It works in one thread; its report may be looked at from another."""
+
+    def __init__(
+        self,
+        order: Order,
+        settings: Settings,
+        module: ModuleType,
+        deadline: Deadline,
+        progress: Callable[[Report], None] = lambda _: None,
+    ) -> None:
+        self.report = Report(order.resource)
+        self._order = order
+        self._settings = settings
+        self._module = module
+        self._deadline = deadline
+        self._progress = progress
+        self._gate = Gate()
+        self._lease: Lease | None = None
+
+    def work(self) -> Report:
+        """Do it all; what was committed stays committed, whatever is raised.
+
+        Raises:
+            LoaderError: whose class says whose fault it is.
+        """
+        began = self._deadline.clock.monotonic()
+        try:
+            dlt_settings.apply()
+            self.report.phase = "opening the destination"
+            with destination_errors():
+                destination = open_destination(self._settings, self._gate)
+                self._lease = Lease.take(destination.lease(self._order.resource), self._deadline)
+            if self._lease is None:
+                self._skip("another run is loading this resource")
+            else:
+                self._work_with(self._lease, destination)
+        finally:
+            self.report.seconds = self._deadline.clock.monotonic() - began
+        return self.report
+
+    def abandon(self) -> None:
+        """Let the run never commit again, wherever it hangs."""
+        self._gate.shut()
+        if self._lease:
+            self._lease.abandon()
+
+    def _work_with(self, lease: Lease, destination: Destination) -> None:
+        self._gate.guard(lease.check)
+        self.report.lease = lease.number
+        folder = tempfile.mkdtemp(prefix="loader-")
+        try:
+            self.report.phase = "fetching the key"
+            description = describe(self._module, SecretManager(self._settings.api_key_secret, self._deadline))
+            chosen = plan(description, self._order.resource)
+            self.report.phase = "reading what is committed"
+            with destination_errors():
+                pipeline = dlt.pipeline(
+                    chosen.source_name,
+                    pipelines_dir=folder,
+                    destination=destination.factory(),
+                    dataset_name=self._settings.dataset_name,
+                )
+                pipeline.sync_destination()
+            record = self._begin(pipeline, chosen)
+            if record:
+                session = open_session(chosen.config, description.retries, self._deadline)
+                Chunks(chosen, destination, pipeline, session, lease, self.report, self._progress).load(record)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+            with destination_errors():
+                lease.release()
+
+    def _begin(self, pipeline: dlt.Pipeline, chosen: Plan) -> Record | None:
+        """Begin the run on the committed record; None if there is nothing to do for it."""
+        with pipeline.managed_state() as state:
+            kept = resource_state(state, chosen)
+            record = Record.of(kept) or Record(chosen.fingerprint)
+            started_at = record.current.started_at if record.current else None
+            if self._order.pass_started_at not in (None, started_at):
+                self._skip("the pass that it was to go on with is over")
+                self.report.pass_is_over = True
+                return None
+            if self._order.restart:
+                kept.pop("incremental", None)
+                record = replace(record, current=None)
+            if record.current and record.fingerprint != chosen.fingerprint:
+                logger.warning(
+                    "%s: its configuration has changed since the pass of %s began; a new pass begins.",
+                    chosen.resource,
+                    started_at,
+                )
+                record = replace(record, current=None)
+        if not chosen.may_pause:
+            logger.info("%s is read in one run: %s.", chosen.resource, chosen.why_whole)
+        clock = self._deadline.clock
+        return replace(record, fingerprint=chosen.fingerprint).began(now(clock))
+
+    def _skip(self, reason: str) -> None:
+        self.report.status, self.report.reason = "skipped", reason
+
+
+def resource_state(state: Any, chosen: Plan) -> MutableMapping[str, Any]:
+    """Give the state of a resource in the state of its pipeline, as dlt lays it out."""
+    resources = state.setdefault("sources", {}).setdefault(chosen.source_name, {}).setdefault("resources", {})
+    kept: MutableMapping[str, Any] = resources.setdefault(chosen.resource, {})
+    return kept

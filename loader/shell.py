@@ -1,0 +1,124 @@
+"""The same from a shell: each resource until its pass is complete, or what is committed, or the schedules."""
+
+import argparse
+import os
+from collections.abc import Callable
+from typing import Any
+
+from loader import log
+from loader.answers import OK, answered
+from loader.clock import Clock, SystemClock
+from loader.configuration import description_without_key, settings_for_a_run, source_config
+from loader.continuation import MAX_STALLS
+from loader.deadline import Deadline
+from loader.errors import ApiError, RequestError
+from loader.invocation import invoke
+from loader.log import logger
+from loader.report import Report
+from loader.run import Order
+from loader.schedules import cron_lines
+from loader.settings import Settings, read
+from loader.status import status
+from loader.terminal import Terminal
+
+
+def main(arguments: list[str], clock: Clock | None = None) -> int:
+    """Do what the arguments say; give the exit code."""
+    options = _options(arguments)
+    terminal = Terminal(as_json=options.json)
+    # a line per chunk beside a progress bar would be twice the same
+    quiet = terminal.is_interactive and not os.environ.get("LOG_LEVEL")
+    log.install_for_a_person("WARNING" if quiet else read(os.environ)[0].log_level)
+    if options.schedules:
+        return _show(_schedules, terminal, terminal.schedules)
+    if options.status:
+        return _show(_status, terminal, terminal.status)
+    return _load(options.resources, terminal, clock or SystemClock(), restart=options.restart)
+
+
+def _options(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python main.py",
+        description="Load resources of source_config.py, each until its pass is complete.",
+    )
+    parser.add_argument("resources", nargs="*", metavar="RESOURCE", help="all of them, if none is named")
+    parser.add_argument("--restart", action="store_true", help="forget where to go on, and read everything again")
+    parser.add_argument("--status", action="store_true", help="show what is committed, and load nothing")
+    parser.add_argument("--schedules", action="store_true", help="print a cron line per resource")
+    parser.add_argument("--json", action="store_true", help="print one JSON object a line, and nothing else")
+    return parser.parse_args(arguments)
+
+
+def _show(work: Callable[[], dict[str, Any]], terminal: Terminal, show: Callable[[dict[str, Any]], None]) -> int:
+    body, code = answered(work)
+    (show if code == OK else terminal.error)(body)
+    return int(code != OK)
+
+
+def _schedules() -> dict[str, Any]:
+    description = description_without_key()
+    return dict(cron_lines(description.name, description.resources(), description.schedules))
+
+
+def _status() -> dict[str, Any]:
+    return status(description_without_key(), Settings.from_env(os.environ))
+
+
+def _load(resources: list[str], terminal: Terminal, clock: Clock, *, restart: bool) -> int:
+    body, code = answered(lambda: {"resources": _chosen(resources)})
+    if code != OK:
+        terminal.error(body)
+        return 1
+    answers = []
+    for resource in body["resources"]:
+        with terminal.progress(resource) as progress:
+            answers.append(_until_complete(resource, clock, progress, restart=restart))
+    terminal.results(answers)
+    return int(any("error" in answer for answer in answers))
+
+
+def _chosen(resources: list[str]) -> list[str]:
+    """Give the resources that are named, or all.
+
+    Raises:
+        RequestError: one of them does not exist.
+        SettingsError: the settings are wrong.
+    """
+    known = description_without_key().resources()
+    if unknown := [name for name in resources if name not in known]:
+        raise RequestError(f"There is no resource {', '.join(unknown)}. There are: {', '.join(known)}.")
+    settings_for_a_run()
+    return resources or known
+
+
+def _until_complete(
+    resource: str, clock: Clock, progress: Callable[[Report], None], *, restart: bool
+) -> dict[str, Any]:
+    """Run a resource until its pass is complete; give one answer for all its runs."""
+    whole = Report(resource)
+    body, _ = answered(lambda: _runs(resource, clock, whole, progress, restart=restart), whole)
+    return body
+
+
+def _runs(
+    resource: str, clock: Clock, whole: Report, progress: Callable[[Report], None], *, restart: bool
+) -> dict[str, Any]:
+    settings = settings_for_a_run()
+    order, stalls = Order(resource, restart=restart), 0
+    while True:
+        report = Report(resource)
+        try:
+            deadline = Deadline.of(settings.timeout_seconds, clock)
+            invoke(order, settings, source_config(), deadline, report, progress=progress)
+        finally:
+            whole.add(report)
+        if report.status != "paused":
+            return whole.answer()
+        stalls = 0 if report.chunks else stalls + 1
+        if stalls > MAX_STALLS:
+            raise ApiError(f"{MAX_STALLS} runs in a row brought nothing: {report.reason}. Try again later.")
+        if report.wake_at is not None:
+            seconds = max(report.wake_at - clock.time(), 0.0)
+            logger.warning("%s: the API wants %.0f s before the next request; waiting.", resource, seconds)
+            clock.sleep(seconds)
+        order = Order(resource)

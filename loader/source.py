@@ -1,0 +1,195 @@
+"""source_config.py -> the dlt source of one resource, read through our session and from its place."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import dlt
+import requests
+from dlt.common.configuration.exceptions import ConfigFieldMissingException
+from dlt.extract import DltResource, DltSource
+from dlt.sources.helpers.requests.session import Session as PlainSession
+from dlt.sources.rest_api import RESTAPIConfig, rest_api_source
+from dlt.sources.rest_api.config_setup import (
+    build_resource_dependency_graph,
+    create_auth,
+    create_paginator,
+)
+
+from loader.deadline import Deadline
+from loader.errors import SettingsError
+from loader.paging import PlacedPaginator, place_is_known
+from loader.place import fingerprint
+from loader.reader import Reader
+from loader.secret import Placeholders, Secrets, answering
+from loader.session import RetryPolicy, Session
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """What source_config.py says, built once per invocation."""
+
+    name: str
+    """Of the source."""
+    config: RESTAPIConfig
+    """dlt's configuration."""
+    retries: RetryPolicy
+    schedules: Mapping[str, str]
+    """Cron by resource name, "default" for the others."""
+
+    def resources(self) -> list[str]:
+        """Give the names of the resources, in their order."""
+        return list(_endpoints(self.config)[0])
+
+
+def describe(module: ModuleType, secrets: Secrets) -> Description:
+    """Build what source_config.py says, with these secrets.
+
+    Raises:
+        SettingsError: a secret is missing, or the file is wrong.
+    """
+    try:
+        with answering(secrets):
+            config = module.source_config()
+        description = Description(module.NAME, config, RetryPolicy.of(module.RETRIES), module.SCHEDULES)
+        description.resources()
+    except SettingsError:
+        raise
+    except ConfigFieldMissingException as error:
+        if isinstance(secrets, Placeholders) and not secrets.missing.issuperset(error.fields):
+            secrets.missing.update(error.fields)
+            return describe(module, secrets)
+        variables = ", ".join(name.upper() for name in error.fields)
+        raise SettingsError(
+            f"source_config.py asks dlt for {', '.join(error.fields)}, which has no value. "
+            f"Set {variables} in the environment, or put it into the secret that API_KEY_SECRET names."
+        ) from error
+    except Exception as error:
+        raise SettingsError(f"source_config.py is wrong: {type(error).__name__}: {error}") from error
+    return description
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How one resource is read."""
+
+    resource: str
+    source_name: str
+    """Of the source, its schema and its pipeline."""
+    config: RESTAPIConfig
+    """As described."""
+    fingerprint: str
+    """Of what a place depends on."""
+    may_pause: bool
+    """Whether the pass may be read over several runs."""
+    why_whole: str
+    """Why it may not, for a person; empty if it may."""
+    siblings: int
+    """How many resources the source has."""
+
+
+def plan(description: Description, resource: str) -> Plan:
+    """Find out how a resource can be read."""
+    endpoints, parents = _endpoints(description.config)
+    chosen = endpoints[resource]
+    paginators = [_paginator(description.config, chosen)] if isinstance(chosen, dict) else []
+    why = ""
+    if isinstance(chosen, DltResource):
+        why = "it is a dlt resource of its own, whose place can't be known"
+    elif _disposition(chosen) == "replace":
+        why = 'its write_disposition is "replace", which is whole or not at all'
+    elif parents[resource]:
+        why = "it depends on another resource, which is read anew each time"
+    elif not place_is_known(paginators[0]):
+        why = f"the place of its paginator, {type(paginators[0]).__name__}, can't be known"
+    return Plan(
+        resource,
+        f"{description.name}_{resource}",
+        description.config,
+        fingerprint(_relevant(chosen), [vars(paginator) for paginator in paginators if paginator]),
+        may_pause=not why,
+        why_whole=why,
+        siblings=len(endpoints),
+    )
+
+
+def build(chosen: Plan, session: Session, reader: Reader) -> DltSource:
+    """Make the dlt source that reads the resource from its place on, through our session."""
+    config = chosen.config
+    resources, _ = _endpoints(config)
+    auth = create_auth(config["client"].get("auth"))
+    if isinstance(getattr(auth, "session", None), requests.Session):
+        # a token server is waited for like the API itself
+        auth.session = session  # type: ignore[union-attr]
+    for name, resource in resources.items():
+        if isinstance(resource, dict):
+            listener = reader if name == chosen.resource else Bystander()
+            resource["endpoint"]["paginator"] = PlacedPaginator(_paginator(config, resource), listener)
+    source = rest_api_source(
+        {
+            "client": {**config["client"], "auth": auth, "session": session},
+            "resources": list(resources.values()),
+        },
+        name=chosen.source_name,
+    ).with_resources(chosen.resource)
+    _read_through(reader, source.resources[chosen.resource])
+    return source
+
+
+def _read_through(reader: Reader, resource: DltResource) -> None:
+    """Put the reader around the generator of pages (that of the furthest parent, where there are parents)."""
+    pipe = resource._pipe  # noqa: SLF001 - see docs/dlt.md
+    while pipe.parent is not None and not pipe.parent.is_empty:
+        pipe = pipe.parent
+    read: Any = pipe.gen
+
+    def pages() -> Iterator[Any]:
+        return reader.pages(read, dlt.current.resource_state(resource.name))
+
+    pipe.replace_gen(pages)  # type: ignore[arg-type]
+
+
+class Bystander:
+    """Listens to the paginator of a parent: it is read from its beginning to its end."""
+
+    def starting_place(self) -> None:
+        """Begin at the beginning."""
+
+    def page_read(self, rows: int) -> None:
+        """Count nothing."""
+
+    def next_place(self, place: Mapping[str, Any] | None) -> None:
+        """Keep nothing."""
+
+    def is_full(self) -> bool:
+        """Read on."""
+        return False
+
+
+def open_session(config: RESTAPIConfig, retries: RetryPolicy, deadline: Deadline) -> Session:
+    """Give our session around that of the configuration, or else around one as dlt makes them."""
+    own = config["client"].get("session")
+    return Session(own or PlainSession(raise_for_status=False), retries, deadline)
+
+
+def _endpoints(config: RESTAPIConfig) -> tuple[dict[str, Any], dict[str, Any]]:
+    _, resources, parents = build_resource_dependency_graph(config.get("resource_defaults") or {}, config["resources"])
+    return resources, parents
+
+
+def _paginator(config: RESTAPIConfig, resource: Mapping[str, Any]) -> Any:
+    own = create_paginator(resource["endpoint"].get("paginator"))
+    return own or create_paginator(config["client"].get("paginator"))
+
+
+def _disposition(resource: Mapping[str, Any]) -> str:
+    disposition = resource.get("write_disposition", "append")
+    return str(disposition["disposition"] if isinstance(disposition, dict) else disposition)
+
+
+def _relevant(resource: Any) -> Any:
+    if not isinstance(resource, dict):
+        return type(resource).__name__
+    endpoint = {name: value for name, value in resource["endpoint"].items() if name != "paginator"}
+    return [endpoint, resource.get("primary_key"), resource.get("merge_key")]

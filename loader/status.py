@@ -1,0 +1,72 @@
+"""What is committed: of each resource, as the destination has it. The API is not called, and no key is needed."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from dlt.common.destination.client import WithStateSync
+from dlt.common.destination.exceptions import DestinationUndefinedEntity
+from dlt.common.schema import Schema
+from dlt.pipeline.state_sync import load_pipeline_state_from_destination
+
+from loader import dlt_settings
+from loader.destination import Destination, open_destination
+from loader.failures import destination_errors
+from loader.lease import Gate
+from loader.place import Record, shown
+from loader.settings import Settings
+from loader.source import Description
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """What is committed of one resource."""
+
+    record: Record | None
+
+    def answer(self) -> dict[str, Any]:
+        """Give the fields of the answer."""
+        record = self.record
+        current, last = (record.current, record.last) if record else (None, None)
+        seen = current or last
+        done = None if current else last
+        return {
+            "status": "paused" if current else "complete" if last else "never",
+            "place": shown(current.place) if current else None,
+            "pass_started_at": seen.started_at if seen else None,
+            "pass_rows": seen.rows if seen else None,
+            "verified": done.verified if done else None,
+            "checks": dict(done.checks) if done else None,
+            "completed_at": last.completed_at if last else None,
+        }
+
+
+def status(description: Description, settings: Settings) -> dict[str, Any]:
+    """Give what is committed for each resource.
+
+    Raises:
+        DestinationError: it could not be read.
+    """
+    dlt_settings.apply()
+    with destination_errors():
+        destination = open_destination(settings, Gate())
+        resources = {name: _committed(description, destination, settings, name) for name in description.resources()}
+    return {
+        "source": description.name,
+        "destination": settings.destination,
+        "dataset": settings.dataset_name,
+        "resources": {name: committed.answer() for name, committed in resources.items()},
+    }
+
+
+def _committed(description: Description, destination: Destination, settings: Settings, resource: str) -> Committed:
+    name = f"{description.name}_{resource}"
+    factory = destination.factory()
+    config = factory.spec()._bind_dataset_name(settings.dataset_name)  # noqa: SLF001 - see docs/dlt.md
+    with factory.client(Schema(name), config) as client:
+        assert isinstance(client, WithStateSync)  # noqa: S101 - both destinations are
+        try:
+            state: Any = load_pipeline_state_from_destination(name, client)
+        except DestinationUndefinedEntity:
+            return Committed(None)
+    sources = (state or {}).get("sources", {})
+    return Committed(Record.of(sources.get(name, {}).get("resources", {}).get(resource, {})))

@@ -1,0 +1,55 @@
+"""The function: request -> run -> answer; and the same from a shell."""
+
+import json
+import os
+import sys
+from typing import Any
+
+import flask
+
+from loader import log, shell
+from loader.answers import answered
+from loader.clock import SystemClock
+from loader.configuration import description_without_key, settings_for_a_run, source_config
+from loader.deadline import Deadline
+from loader.errors import BusyError, MethodError
+from loader.invocation import invoke
+from loader.orders import parse
+from loader.report import Report
+from loader.settings import Settings, read
+from loader.status import status
+
+TASK_HEADER = "X-CloudTasks-TaskName"
+"""Set by Cloud Tasks on what it delivers."""
+
+
+def load(request: flask.Request) -> flask.Response:
+    """Answer a request: POST runs a resource, GET tells what is committed."""
+    started = SystemClock().monotonic()
+    log.install(read(os.environ)[0].log_level)
+    report = Report()
+    body, code = answered(lambda: _answer(request, started, report), report)
+    return flask.Response(json.dumps(body) + "\n", code, mimetype="application/json")
+
+
+def _answer(request: flask.Request, started: float, report: Report) -> dict[str, Any]:
+    if request.method == "POST":
+        return _run(request, started, report)
+    if request.method in ("GET", "HEAD"):
+        return status(description_without_key(), Settings.from_env(os.environ))
+    raise MethodError("This method means nothing here. Allowed: POST runs a resource, GET tells what is committed.")
+
+
+def _run(request: flask.Request, started: float, report: Report) -> dict[str, Any]:
+    order = parse(request.get_data(), description_without_key().resources())
+    settings = settings_for_a_run()
+    task_name = request.headers.get(TASK_HEADER)
+    deadline = Deadline.of(settings.timeout_seconds, SystemClock(), started)
+    invoke(order, settings, source_config(), deadline, report, task_name=task_name)
+    if report.status == "skipped" and task_name and not report.pass_is_over:
+        raise BusyError(f"Skipped, because {report.reason}. This task is to be tried again.")
+    return report.answer()
+
+
+if __name__ == "__main__":
+    sys.exit(shell.main(sys.argv[1:]))
