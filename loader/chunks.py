@@ -15,6 +15,7 @@ from loader.chunk import Bounds, Commit
 from loader.deadline import Deadline
 from loader.destination import Destination
 from loader.failures import explained
+from loader.history import TABLE, passes
 from loader.lease import Lease
 from loader.log import logger
 from loader.place import Record
@@ -22,6 +23,7 @@ from loader.reader import End, Reader
 from loader.report import Report
 from loader.session import Session
 from loader.source import Plan, build
+from loader.verdict import advice
 
 WORTH_SECONDS = 1.0
 """Least time for which it is worth to begin another chunk."""
@@ -70,8 +72,10 @@ class Chunks:
                 return
             self._report.phase = "committing to the destination"
             record = self._commit(reader)
-            if reader.end is End.OF_PASS:
+            if reader.completed:
                 self._report.status = "complete"
+                for line in advice(reader.completed.checks):
+                    logger.warning("%s: not verified: %s", self._report.resource, line)
                 return
             if not self._goes_on(reader, record):
                 self._stop(reader)
@@ -89,7 +93,10 @@ class Chunks:
             is_first=self._report.chunks == 0,
         )
         source = build(self._chosen, self._session, reader)
-        self._destination.adapt(source.resources[self._chosen.resource])
+        history = passes(self._chosen.resource, lambda: reader.completed, self._report.schema_changes)
+        source.resources.add(history)
+        for resource in (source.resources[self._chosen.resource], history):
+            self._destination.adapt(resource)
         with explained(self._chosen):
             self._pipeline.extract(source)
         return reader
@@ -165,6 +172,7 @@ def rows_of(normalized: NormalizeInfo, schema: Schema) -> int:
         count
         for table, count in normalized.row_counts.items()
         if not table.startswith(schema._dlt_tables_prefix)  # noqa: SLF001 - see docs/dlt.md
+        and table != TABLE
         and "parent" not in schema.tables.get(table, {})
     )
 
@@ -175,7 +183,7 @@ def new_columns(loaded: LoadInfo) -> list[dict[str, Any]]:
         {"table": table, "column": name, "data_type": column.get("data_type"), "change": "added"}
         for package in loaded.load_packages
         for table, update in package.schema_update.items()
-        if not table.startswith("_dlt_")
+        if not table.startswith("_dlt_") and table != TABLE
         for name, column in update["columns"].items()
         if not name.startswith("_dlt_")
     ]

@@ -6,7 +6,8 @@ first request, keeps it after each page, and ends the reading when the chunk is 
 
 import copy
 from collections.abc import Mapping
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Any, Protocol, Self
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from dlt.common import jsonpath
@@ -27,8 +28,16 @@ from dlt.sources.helpers.rest_client.paginators import (
 from requests import Request, Response
 
 from loader import redaction
+from loader.identity import PrimaryKey, content_hashes, key_hashes
+from loader.log import logger
+from loader.rounds import Rounds
+from loader.verdict import Evidence, Tally
+from loader.walk import SamePageError
 
 Place = Mapping[str, Any]
+
+MORE = ("has_more", "hasMore", "has_next", "hasNext", "has_next_page", "hasNextPage")
+"""Fields by which an API says that there is another page."""
 
 
 class Listener(Protocol):
@@ -37,8 +46,14 @@ class Listener(Protocol):
     def starting_place(self) -> Place | None:
         """Give the place to begin at, or None for the beginning."""
 
-    def page_read(self, rows: int) -> None:
-        """Take note of a page."""
+    def rows_so_far(self) -> int:
+        """Give the rows of the pass that were counted before."""
+
+    def page_read(self, rows: int, evidence: Evidence) -> None:
+        """Take note of a page, and of what the pass has seen with it."""
+
+    def ask_again(self, problem: str) -> None:
+        """Wait before the same page is asked for again, or raise if that has been done often enough."""
 
     def next_place(self, place: Place | None) -> None:
         """Take note of where the next page is; None where there is no next page."""
@@ -47,29 +62,54 @@ class Listener(Protocol):
         """Tell whether reading ends here for this time, though there are more pages."""
 
 
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What the wrapper must know of the resource."""
+
+    listener: Listener
+    primary_key: PrimaryKey = None
+    selector: str | None = None
+    """Where the rows are in an answer; None where dlt finds it."""
+
+
 def place_is_known(paginator: BasePaginator | None) -> bool:
     """Tell whether a run can go on in the middle of what this paginator reads (None: found by dlt)."""
     return paginator is None or type(paginator) in _NAMES
 
 
+def guarded(paginator: BasePaginator | None, reading: Reading) -> BasePaginator:
+    """Give the wrapper that fits a paginator of dlt's (None: found by dlt)."""
+    if isinstance(paginator, OffsetPaginator):
+        return OffsetGuard(paginator, reading)
+    return PlacedPaginator(paginator, reading)
+
+
 class PlacedPaginator(BasePaginator):
     """A paginator of dlt's, and the place where its next page is."""
 
-    def __init__(self, inner: BasePaginator | None, listener: Listener) -> None:
+    def __init__(self, inner: BasePaginator | None, reading: Reading) -> None:
         super().__init__()
         self.inner = inner
         """None until dlt's detector has seen a page."""
-        self.listener = listener
+        self.reading = reading
+        self.listener = reading.listener
         self.is_found = inner is None
         """Whether dlt finds the paginator; then its kind is part of the place."""
+        self.asks_again = False
+        """Whether the page was nonsense, so that the same one is asked for again."""
+        self.neighbours: bool | None = None
+        self.tally = Tally()
+        self.first_page: list[str] = []
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> "PlacedPaginator":
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         # dlt copies a client's paginator for each reading; who listens stays the same
-        return PlacedPaginator(copy.deepcopy(self.inner, memo), self.listener)
+        return type(self)(copy.deepcopy(self.inner, memo), self.reading)
 
     @property
     def has_next_page(self) -> bool:
         """Whether there is a next page and it may be asked for in this chunk."""
+        if self.asks_again:
+            return True
         return self.inner is not None and self.inner.has_next_page and not self.listener.is_full()
 
     def init_request(self, request: Request) -> None:
@@ -77,6 +117,8 @@ class PlacedPaginator(BasePaginator):
         place = self.listener.starting_place()
         if place and self.inner is None:
             self.inner = found_again(place)
+        if place:
+            self.tally = Tally(self.listener.rows_so_far(), is_certain=False, seen=None)
         if self.inner is None:
             return
         # an instance from a configuration may have been through a reading already
@@ -85,64 +127,174 @@ class PlacedPaginator(BasePaginator):
         self.inner._has_next_page = True  # noqa: SLF001 - see docs/dlt.md
         self.inner.init_request(request)
         if place:
-            go_on(self.inner, place, request)
+            self.go_on(self.inner, place, request)
+
+    def go_on(self, inner: BasePaginator, place: Place, request: Request) -> None:
+        """Make `request` ask for the page at `place`."""
+        if isinstance(inner, RangePaginator):
+            inner.current_value = place["page"]
+        elif isinstance(inner, BaseReferencePaginator):
+            inner._next_reference = place["url"] if "url" in place else place["cursor"]  # noqa: SLF001
+        inner.update_request(request)
 
     def update_state(self, response: Response, data: list[Any] | None = None) -> None:
-        """Learn from a page where the next one is."""
+        """Learn from a page where the next one is; of its rows, those that were read before are taken out."""
+        rows = data if data is not None else []
+        problem = nonsense(response, self.reading.selector)
+        self.asks_again = bool(problem)
+        if problem:
+            rows.clear()
+            self.listener.ask_again(problem)
+        else:
+            self.take_page(response, rows)
+
+    def take_page(self, response: Response, rows: list[Any]) -> None:
+        """Learn from a page that makes sense."""
         if self.inner is None:
             self.inner = PaginatorFactory().create_paginator(response)[0]
-        if isinstance(self.inner, OffsetPaginator):
-            _follow_rows(self.inner, response, data or [])
+            if is_more_promised(response, self.inner):
+                self.neighbours = False
+        keys = key_hashes(rows, self.reading.primary_key)
+        if isinstance(self.inner, PageNumberPaginator) and self.inner.base_index == 0 and keys == self.first_page:
+            # its pages begin at 1, and what it takes for page 0 is page 1
+            self.inner.base_index = 1
+            rows.clear()
+            self.inner.update_state(response, [None])
+            keys = []
         else:
-            self.inner.update_state(response, data)
-        self.listener.page_read(len(data or []))
+            self.inner.update_state(response, rows)
+        self.first_page = self.first_page or keys
+        self.tally.add(keys)
+        total = total_of(response, "total")
+        if isinstance(self.inner, PageNumberPaginator) and str(self.inner.total_path) == "total":
+            # there it counts pages
+            total = None
+        self.listener.page_read(
+            len(rows), Evidence(self.tally.rows, self.tally.is_certain, total, neighbours=self.neighbours)
+        )
 
     def update_request(self, request: Request) -> None:
         """Turn the request into that of the next page."""
+        if self.asks_again:
+            return
         assert self.inner is not None  # noqa: S101 - `update_state` comes first
         self.inner.update_request(request)
-        if not self.inner.has_next_page:
-            self.listener.next_place(None)
+        self.listener.next_place(self.next_place(self.inner, request) if self.inner.has_next_page else None)
+
+    def next_place(self, inner: BasePaginator, request: Request) -> dict[str, Any]:
+        """Give the place of the page that `request` asks for."""
+        place: dict[str, Any] = {}
+        if isinstance(inner, RangePaginator):
+            place = {"page": inner.current_value}
+        elif isinstance(inner, BaseNextUrlPaginator):
+            place = {"url": without_secrets(request.url)}
+        elif isinstance(inner, BaseReferencePaginator):
+            place = {"cursor": inner._next_reference}  # noqa: SLF001 - see docs/dlt.md
+        return {**place, "found": described(inner)} if self.is_found else place
+
+
+class OffsetGuard(PlacedPaginator):
+    """Reads by offset as `rounds` has it: no row is missed while the list moves, and none is delivered twice."""
+
+    inner: OffsetPaginator
+
+    def __init__(self, inner: BasePaginator | None, reading: Reading) -> None:
+        super().__init__(inner, reading)
+        self.rounds = Rounds.begin(self.inner.initial_value, self.inner.limit)
+
+    @property
+    def has_next_page(self) -> bool:
+        """Whether there is a next page and it may be asked for in this chunk."""
+        return self.asks_again or (not self.rounds.is_done and not self.listener.is_full())
+
+    def go_on(self, inner: BasePaginator, place: Place, request: Request) -> None:
+        """Make `request` ask for the page at `place`."""
+        self.rounds = Rounds.of(place["rounds"])
+        self.inner.current_value = self.rounds.offset
+        inner.update_request(request)
+
+    def take_page(self, response: Response, rows: list[Any]) -> None:
+        """Take a page; rows that were delivered before are taken out of it."""
+        path = str(self.inner.total_path) if self.inner.total_path else "total"
+        total = total_of(response, path)
+        keys = key_hashes(rows, self.reading.primary_key)
+        try:
+            new = self.rounds.page(
+                keys, lambda: content_hashes(rows), total, ends_when_empty=bool(self.inner.stop_after_empty_page)
+            )
+        except SamePageError:
+            self.asks_again = True
+            rows.clear()
+            self.listener.ask_again("the same full page comes again for another offset: the offset is ignored")
             return
-        place = place_of(self.inner, request)
-        self.listener.next_place({**place, "found": described(self.inner)} if self.is_found else place)
+        rows[:] = [rows[index] for index in new]
+        self._end_as_configured(response, total)
+        is_whole = self.inner.initial_value == 0 and self.inner.maximum_value is None
+        evidence = Evidence(
+            self.rounds.tally.rows,
+            self.rounds.tally.is_certain,
+            total if is_whole else None,
+            self.rounds.neighbours,
+            self.rounds.beginning,
+        )
+        self.listener.page_read(len(rows), evidence)
+
+    def _end_as_configured(self, response: Response, total: int | None) -> None:
+        """End the walk where the configuration says so: at its maximum, or where the API says that there is no more."""
+        if self.rounds.lap or self.rounds.is_done:
+            return
+        maximum, offset = self.inner.maximum_value, self.rounds.offset
+        is_behind = maximum is not None and offset >= maximum
+        # without an end at an empty page, the total is all that is left to end at
+        is_behind |= not self.inner.stop_after_empty_page and total is not None and offset >= total
+        if is_behind or is_the_last(response, self.inner.has_more_path):
+            self.rounds.stop()
+
+    def update_request(self, request: Request) -> None:
+        """Turn the request into that of the next page."""
+        if self.asks_again:
+            return
+        self.inner.current_value = self.rounds.offset
+        self.inner.update_request(request)
+        place = {"offset": self.rounds.offset, "rounds": self.rounds.state()}
+        self.listener.next_place(None if self.rounds.is_done else place)
 
 
-def _follow_rows(paginator: OffsetPaginator, response: Response, rows: list[Any]) -> None:
-    """Let the next offset follow the rows received: an API may send fewer than the limit.
-
-    A `total` that the answer does not have is not missed: the last page then is the one without rows.
-    """
-    total_path = paginator.total_path
-    if total_path and jsonpath.find_values(total_path, response.json())[:1] in ([], [None]):
-        paginator.total_path = None
-    paginator.value_step = len(rows)
-    paginator.update_state(response, rows)
-    if not rows:
-        paginator._has_next_page = False  # noqa: SLF001 - see docs/dlt.md
-    paginator.total_path = total_path
+def nonsense(response: Response, selector: str | None) -> str:
+    """Say what is wrong with an answer that has no rows where they should be; empty if nothing is."""
+    found = jsonpath.find_values(selector, response.json()) if selector else [[]]
+    if not found:
+        return f"the answer has no {selector!r}"
+    return f"the answer has null in {selector!r}" if found == [None] else ""
 
 
-def place_of(paginator: BasePaginator, request: Request) -> dict[str, Any]:
-    """Give the place of the page that `request` asks for."""
-    if isinstance(paginator, OffsetPaginator):
-        return {"offset": paginator.current_value}
-    if isinstance(paginator, RangePaginator):
-        return {"page": paginator.current_value}
-    if isinstance(paginator, BaseNextUrlPaginator):
-        return {"url": without_secrets(request.url)}
-    if isinstance(paginator, BaseReferencePaginator):
-        return {"cursor": paginator._next_reference}  # noqa: SLF001 - see docs/dlt.md
-    return {}
+def total_of(response: Response, path: str) -> int | None:
+    """Give the number of rows that the answer tells, if it tells one."""
+    found = jsonpath.find_values(path, response.json())
+    try:
+        return int(found[0]) if found and not isinstance(found[0], bool) else None
+    except (TypeError, ValueError):
+        return None
 
 
-def go_on(paginator: BasePaginator, place: Place, request: Request) -> None:
-    """Make `request` ask for the page at `place`."""
-    if isinstance(paginator, RangePaginator):
-        paginator.current_value = place["offset"] if "offset" in place else place["page"]
-    elif isinstance(paginator, BaseReferencePaginator):
-        paginator._next_reference = place["url"] if "url" in place else place["cursor"]  # noqa: SLF001
-    paginator.update_request(request)
+def is_the_last(response: Response, has_more_path: Any) -> bool:
+    """Tell whether the answer says, where the configuration looks, that there is no further page."""
+    found = jsonpath.find_values(has_more_path, response.json()) if has_more_path else []
+    return bool(found) and str(found[0]).lower() in ("false", "0", "no")
+
+
+def is_more_promised(response: Response, paginator: BasePaginator) -> bool:
+    """Tell whether the answer says that there is more, though no way to it was found."""
+    body = response.json()
+    if not isinstance(paginator, SinglePagePaginator) or not isinstance(body, dict):
+        return False
+    is_promised = any(body.get(name) is True for name in MORE)
+    if is_promised:
+        logger.warning(
+            "The API says that there are more pages, but no way to them was found: only the first is loaded. "
+            "Give the resource a paginator in source_config.py."
+        )
+    return is_promised
 
 
 def described(paginator: BasePaginator) -> dict[str, Any]:

@@ -7,15 +7,13 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from loader.chunk import Commit
+from loader.verdict import Evidence, checks, verified
 
 FORMAT = 1
 """Version of what is kept; a record of another version begins a new pass."""
 
 STATE_KEY = "loader"
 """Under this name, in the resource's state."""
-
-CHECKS = ("neighbours", "beginning", "count", "columns")
-"""What `verified` is made of; each is true, false, or None where it is not to be known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +30,12 @@ class Completed:
     """Pages read in it."""
     runs: int
     """Runs that it took."""
+    seconds: float
+    """Spent in reading it."""
     verified: bool | None
     """Whether it saw everything; None where that is not to be known."""
     checks: Mapping[str, bool | None]
-    """The checks behind `verified`, by the names of `CHECKS`."""
+    """The checks behind `verified`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,19 +52,23 @@ class Pass:
     """Pages read so far."""
     runs: int = 1
     """Runs that worked on it so far."""
+    seconds: float = 0.0
+    """Spent in reading it so far."""
     cursors: Mapping[str, Any] = field(default_factory=dict)
     """Incremental cursors as far as they were seen; they count when the pass is complete (see `incremental`)."""
 
-    def completed(self, now: str) -> Completed:
-        """Give the record of this pass, complete at `now`."""
+    def completed(self, now: str, evidence: Evidence) -> Completed:
+        """Give the record of this pass, complete at `now`, having seen what `evidence` says."""
+        checked = checks(evidence)
         return Completed(
             started_at=self.started_at,
             completed_at=now,
             rows=self.rows,
             pages=self.pages,
             runs=self.runs,
-            verified=None,
-            checks=dict.fromkeys(CHECKS),
+            seconds=round(self.seconds, 3),
+            verified=verified(checked),
+            checks=checked,
         )
 
 
@@ -117,11 +121,8 @@ def _describe(value: Any) -> Any:
 
 
 def shown(place: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """Give the place as it may be seen: numbers as they are, all else (it may hold a key) as a hash."""
+    """Give the place as it may be seen: an offset or a page number, else a hash (it may hold a key)."""
     if place is None:
         return None
-    return {
-        name: value if isinstance(value, int) else fingerprint(value)
-        for name, value in place.items()
-        if value is not None
-    }
+    numbers = {name: place[name] for name in ("offset", "page") if name in place}
+    return numbers or {name: fingerprint(place[name]) for name in ("cursor", "url") if name in place}

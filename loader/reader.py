@@ -17,14 +17,19 @@ from loader.errors import ApiError
 from loader.paging import Place
 from loader.place import Completed, Pass, Record
 from loader.session import RetryPolicy, Session, TimeIsUpError
+from loader.verdict import Evidence
 
 _Page = TypeVar("_Page")
+
+
+class NonsenseError(Exception):
+    """The API answers nonsense, again and again."""
 
 
 class End(enum.Enum):
     """How the reading of a chunk ended."""
 
-    OF_PASS = "the last page was read"
+    OF_PASS = "the last page was read"  # noqa: S105 - a pass, not a password
     FULL = "the chunk is full"
     TIME = "the time was up"
     FAILED = "a page failed for good"
@@ -60,6 +65,8 @@ class Reader:
         """What failed, where a page failed for good."""
         self.completed: Completed | None = None
         """The pass, where this chunk completes it."""
+        self.evidence = Evidence()
+        """What the pass has seen."""
         self.pages_read = 0
         """Pages of this chunk."""
         self.seconds = 0.0
@@ -70,6 +77,7 @@ class Reader:
         self._bounds = bounds
         self._folder_bytes = folder_bytes
         self._on_page = on_page
+        self._asked_again = 0
         self._is_first = is_first
         self._clock: Clock = session.deadline.clock
         self._began = self._clock.monotonic()
@@ -95,13 +103,14 @@ class Reader:
             self.end, self.reason, self.wake_at = End.TIME, error.reason, error.wake_at
             if not self.may_pause:
                 raise
-        except (requests.RequestException, ValueError) as error:
+        except (requests.RequestException, ValueError, NonsenseError) as error:
             self.failure = explained(error, self._session.policy)
             self.end, self.reason = End.FAILED, str(self.failure)
             if not self.may_pause:
                 raise self.failure from error
         finally:
             self.seconds = self._clock.monotonic() - self._began
+            self._change(seconds=self.current.seconds + self.seconds)
             if self.may_pause:
                 self._settle_cursors(beginning)
             self._keep()
@@ -112,12 +121,29 @@ class Reader:
         """Give the place to begin at, or None for the beginning."""
         return self.current.place
 
-    def page_read(self, rows: int) -> None:
+    def rows_so_far(self) -> int:
+        """Give the rows of the pass that were counted before."""
+        return self.current.rows
+
+    def ask_again(self, problem: str) -> None:
+        """Wait as after a refusal, before the same page is asked for again.
+
+        Raises:
+            NonsenseError: that has been done as often as the retry policy has it.
+        """
+        self._asked_again += 1
+        if self._asked_again > self._session.policy.max_retries:
+            raise NonsenseError(problem)
+        self._session.pause(self._asked_again, f"the API answers nonsense ({problem})")
+
+    def page_read(self, rows: int, evidence: Evidence) -> None:
         """Count a page and its rows."""
         self.pages_read += 1
+        self._asked_again = 0
+        self.evidence = evidence
         self._is_first = False
         self._session.deadline = self._patience()
-        self._change(pages=self.current.pages + 1, rows=self.current.rows + rows)
+        self._change(pages=self.current.pages + 1, rows=evidence.rows)
         self._on_page(rows)
 
     def next_place(self, place: Place | None) -> None:
@@ -159,7 +185,8 @@ class Reader:
 
     def _keep(self) -> None:
         """Write the record into the state, as it is to be committed with the rows read so far."""
-        self.completed = self.current.completed(now(self._clock)) if self.end is End.OF_PASS else None
+        is_complete = self.end is End.OF_PASS
+        self.completed = self.current.completed(now(self._clock), self.evidence) if is_complete else None
         kept = replace(self.record, current=None, last=self.completed) if self.completed else self.record
         kept.write(self._state)
 
@@ -177,6 +204,11 @@ def explained(error: Exception, policy: RetryPolicy) -> ApiError:
         tries = f" after {policy.max_retries} retries" if status in policy.status_codes else ""
         what = f"The API answered {status} {response.reason} to {response.request.method} {path}{tries}."
         return ApiError(f"{what} {_ADVICE.get(status, _ADVICE[status // 100])}")
+    if isinstance(error, NonsenseError):
+        return ApiError(
+            f"The API answers nonsense, also after {policy.max_retries} retries: {error}. "
+            "Look at the resource's path, data_selector and paginator in source_config.py, and at the API."
+        )
     if isinstance(error, requests.JSONDecodeError):
         return ApiError(
             "The API answered with something that is no JSON. Look at the resource's path in source_config.py."

@@ -4,7 +4,8 @@ import copy
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from loader.place import CHECKS, Completed, Pass, shown
+from loader.place import Completed, Pass, shown
+from loader.verdict import Evidence, checks
 
 
 @dataclass(slots=True)
@@ -75,7 +76,7 @@ class Report:
             "rows": current.rows,
             "pages": current.pages,
             "verified": completed.verified if completed else None,
-            "checks": dict(completed.checks if completed else dict.fromkeys(CHECKS)),
+            "checks": dict(completed.checks) if completed else checks(Evidence()),
         }
 
     def answer(self) -> dict[str, Any]:

@@ -137,6 +137,7 @@ class Session(requests.Session):
         )
         for hook in request.hooks.get("response", []):
             response = hook(response, **kwargs) or response
+        _parse_once(response)
         return response
 
     def _exchange(self, request: PreparedRequest, kwargs: Mapping[str, Any], opened: list[Response]) -> Response:
@@ -157,25 +158,44 @@ class Session(requests.Session):
     def _is_transient(self, error: BaseException) -> bool:
         if isinstance(error, requests.HTTPError) and error.response is not None:
             return self._is_refused(error.response)
-        return isinstance(error, TRANSIENT)
+        return isinstance(error, (*TRANSIENT, requests.JSONDecodeError))
 
     def _is_refused(self, response: Response) -> bool:
         return response.status_code in self.policy.status_codes
 
+    def pause(self, retries: int, why: str) -> None:
+        """Wait before retry number `retries`, for a reason that was found in an answer.
+
+        Raises:
+            TimeIsUpError: the wait does not fit.
+        """
+        self.deadline.clock.sleep(self._patience(retries, None, why))
+
     def _wait(self, state: RetryCallState) -> float:
         response = _answer(state)
-        now = self.deadline.clock.time()
-        seconds = self.policy.wait(state.attempt_number, response, now)
         what = "did not answer" if response is None else f"answered {response.status_code}"
+        return self._patience(state.attempt_number, response, f"the API {what}")
+
+    def _patience(self, retries: int, response: Response | None, why: str) -> float:
+        """Give the seconds to wait before retry number `retries`, if they fit."""
+        now = self.deadline.clock.time()
+        seconds = self.policy.wait(retries, response, now)
         left = self.deadline.left()
         if seconds >= left:
             raise TimeIsUpError(
-                f"the API {what}: the next request may follow in {seconds:.0f} s, but {left:.0f} s are left",
+                f"{why}: the next request may follow in {seconds:.0f} s, but {left:.0f} s are left",
                 wake_at=now + seconds if retry_after(response, now) is not None else None,
             )
         self.retries += 1
-        logger.info("The API %s; retry %d follows in %.0f s.", what, state.attempt_number, seconds)
+        logger.info("%s; retry %d follows in %.0f s.", why[:1].upper() + why[1:], retries, seconds)
         return seconds
+
+
+def _parse_once(response: Response) -> None:
+    """Parse the answer now, where no JSON is an error that may pass; dlt asks for it several times."""
+    if response.ok:
+        parsed = response.json()
+        response.json = lambda **_: parsed  # type: ignore[method-assign]
 
 
 def _answer(state: RetryCallState) -> Response | None:

@@ -19,11 +19,12 @@ from dlt.sources.rest_api.config_setup import (
 
 from loader.deadline import Deadline
 from loader.errors import SettingsError
-from loader.paging import PlacedPaginator, place_is_known
+from loader.paging import Reading, guarded, place_is_known
 from loader.place import fingerprint
-from loader.reader import Reader
+from loader.reader import NonsenseError, Reader
 from loader.secret import Placeholders, Secrets, answering
 from loader.session import RetryPolicy, Session
+from loader.verdict import Evidence
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +126,9 @@ def build(chosen: Plan, session: Session, reader: Reader) -> DltSource:
     for name, resource in resources.items():
         if isinstance(resource, dict):
             listener = reader if name == chosen.resource else Bystander()
-            resource["endpoint"]["paginator"] = PlacedPaginator(_paginator(config, resource), listener)
+            selector = resource["endpoint"].get("data_selector")
+            reading = Reading(listener, resource.get("primary_key"), selector)
+            resource["endpoint"]["paginator"] = guarded(_paginator(config, resource), reading)
     source = rest_api_source(
         {
             "client": {**config["client"], "auth": auth, "session": session},
@@ -156,8 +159,16 @@ class Bystander:
     def starting_place(self) -> None:
         """Begin at the beginning."""
 
-    def page_read(self, rows: int) -> None:
+    def rows_so_far(self) -> int:
+        """Count from the beginning."""
+        return 0
+
+    def page_read(self, rows: int, evidence: Evidence) -> None:
         """Count nothing."""
+
+    def ask_again(self, problem: str) -> None:
+        """Ask once: what is wrong with a parent ends the run."""
+        raise NonsenseError(problem)
 
     def next_place(self, place: Mapping[str, Any] | None) -> None:
         """Keep nothing."""

@@ -1,5 +1,6 @@
 """A bucket or a local folder: one Delta table per resource."""
 
+import tempfile
 import uuid
 from collections.abc import Iterable
 from pathlib import Path
@@ -141,19 +142,20 @@ class DeltaJob(DeltaLoadFilesystemJob):
     def run(self) -> None:
         """Write them, past the gate; of rows with one key, the last."""
         self._job_client.gate.pass_through()
-        if self._load_table["write_disposition"] == "merge":
-            self._keep_last_of_each_key()
-        super().run()
+        # dlt reads the names of all files in its own folder
+        with tempfile.TemporaryDirectory(prefix="loader-") as folder:
+            if self._load_table["write_disposition"] == "merge":
+                self._keep_last_of_each_key(Path(folder))
+            super().run()
 
-    def _keep_last_of_each_key(self) -> None:
+    def _keep_last_of_each_key(self, folder: Path) -> None:
         # a merge of Delta's has no opinion on rows that match twice
         rows = self.arrow_dataset.to_table()
         keys = get_columns_names_with_prop(self._load_table, "primary_key")  # type: ignore[arg-type]
         kept = last_of_each_key(rows, keys)
         if kept.num_rows < rows.num_rows:
-            path = Path(self._file_path).with_suffix(".kept.parquet")
-            pq.write_table(kept, path)
-            self.file_paths = [str(path)]
+            pq.write_table(kept, folder / "kept.parquet")
+            self.file_paths = [str(folder / "kept.parquet")]
 
 
 def last_of_each_key(rows: pa.Table, keys: list[str]) -> pa.Table:

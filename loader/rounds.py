@@ -1,0 +1,143 @@
+"""A whole pass over a list that is read by offset: one walk to its end, and the closing laps.
+
+A row that is touched while it is unread may go to the front, where the walk has been. So at the end the beginning is
+looked at once more, until rows are met that are there as they were; what comes before them is new. A lap of several
+pages took time, too, and is followed by another one. Pure, like the walk.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from loader.verdict import Tally
+from loader.walk import Walk
+
+MAX_LAPS = 10
+"""So many laps are made at most."""
+
+
+@dataclass(slots=True)
+class Rounds:
+    """What was read of the list, and where to go on."""
+
+    walk: Walk
+    """The way through the whole list."""
+    lap: Walk | None = None
+    """The lap under way, if one is."""
+    anchors: dict[str, None] = field(default_factory=dict)
+    """Hashes of rows, with all that is in them, that a lap may meet; in the order in which they were read."""
+    lap_anchors: list[str] = field(default_factory=list)
+    """Hashes of the rows on the first page of this lap, for the next one."""
+    laps: int = 0
+    """Laps begun."""
+    beginning: bool | None = None
+    """Whether the last lap met the beginning; None where there was none."""
+    is_done: bool = False
+    """Whether all of it was read."""
+    tally: Tally = field(default_factory=Tally)
+    """The rows seen."""
+
+    @classmethod
+    def begin(cls, start: int, limit: int) -> "Rounds":
+        """Give a pass that begins at an offset."""
+        return cls(Walk.begin(start, limit))
+
+    @classmethod
+    def of(cls, state: Mapping[str, Any]) -> "Rounds":
+        """Give the pass that `state` has written down."""
+        read = dict(state)
+        read["walk"] = Walk.of(read["walk"])
+        read["lap"] = Walk.of(read["lap"]) if read["lap"] else None
+        read["anchors"] = dict.fromkeys(read["anchors"])
+        read["tally"] = Tally(**read["tally"], seen=None)
+        return cls(**read)
+
+    def state(self) -> dict[str, Any]:
+        """Write the pass down, as JSON; which keys were seen is too much for it."""
+        return {
+            "walk": self.walk.state(),
+            "lap": self.lap.state() if self.lap else None,
+            "anchors": list(self.anchors),
+            "lap_anchors": self.lap_anchors,
+            "laps": self.laps,
+            "beginning": self.beginning,
+            "is_done": self.is_done,
+            "tally": {"rows": self.tally.rows, "is_certain": self.tally.is_certain},
+        }
+
+    @property
+    def offset(self) -> int:
+        """The offset to ask for next."""
+        return (self.lap or self.walk).offset
+
+    @property
+    def neighbours(self) -> bool | None:
+        """Whether every page met its neighbour; None where there was none, or it could not be told."""
+        if self.walk.is_lost:
+            return False
+        return True if self.walk.has_met and not self.walk.is_unchecked else None
+
+    def page(
+        self,
+        keys: Sequence[str],
+        contents: Callable[[], Sequence[str]],
+        total: int | None,
+        *,
+        ends_when_empty: bool = True,
+    ) -> list[int]:
+        """Take a page; give the indexes of the rows to deliver.
+
+        Args:
+            keys: a hash of each row's key.
+            contents: gives a hash of each row, with all that is in it.
+            total: how many rows the list has, as the API says; None where it does not.
+            ends_when_empty: whether a page without new rows is the last.
+
+        Raises:
+            SamePageError: the API ignores the offset.
+        """
+        if self.lap:
+            return self._lap_page(self.lap, keys, contents())
+        new = self.walk.page(keys, total, ends_when_empty=ends_when_empty)
+        if new and self.walk.pages & (self.walk.pages - 1) == 0:
+            # all rows of the first page, and the last one of the 2nd, 4th, 8th ...
+            hashes = contents()
+            self.anchors |= dict.fromkeys(hashes if self.walk.pages == 1 else hashes[-1:])
+        self.tally.add([keys[index] for index in new], may_be_old=not self.walk.is_calm)
+        if self.walk.is_over:
+            self.stop()
+        return new
+
+    def stop(self) -> None:
+        """End the walk here; the closing lap follows, where there was more than one page."""
+        self.walk.is_over = True
+        if self.walk.pages > 1 and not self.walk.is_lost:
+            self._begin_lap()
+        else:
+            self.is_done = True
+
+    def _begin_lap(self) -> None:
+        self.laps += 1
+        self.lap, self.lap_anchors = Walk.begin(self.walk.start, self.walk.limit), []
+
+    def _lap_page(self, lap: Walk, keys: Sequence[str], contents: Sequence[str]) -> list[int]:
+        met = [index for index, content in enumerate(contents) if content in self.anchors]
+        new = lap.page(keys, None)
+        if lap.pages <= 1:
+            self.lap_anchors = list(contents)
+        if met:
+            new = [index for index in new if index < met[-1] and contents[index] not in self.anchors]
+        self.tally.add([keys[index] for index in new], may_be_old=True)
+        if met or lap.is_over:
+            self._end_lap(lap, has_met=bool(met))
+        return new
+
+    def _end_lap(self, lap: Walk, *, has_met: bool) -> None:
+        is_short = lap.pages <= 1
+        self.beginning = has_met and (is_short or self.laps < MAX_LAPS)
+        if is_short or not self.beginning:
+            self.lap, self.is_done = None, True
+        else:
+            # it took time, in which more rows may have come to the front
+            self.anchors |= dict.fromkeys(self.lap_anchors)
+            self._begin_lap()

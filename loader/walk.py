@@ -1,0 +1,213 @@
+"""The rules of reading a list by offset while it changes: overlap, stepping back, and ends.
+
+Pure: it knows neither HTTP nor dlt. A walk says which offset to ask for, is given the page, and says which of its rows
+are new. Consecutive pages share rows. Where a page does not show the end of what was read, rows have vanished or come
+in before it, and the walk goes back (or forth) until it does.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from loader.trail import DENSE, Meeting, Trail
+
+FIRST_STEP = 10
+"""The first step back, in rows: most often a row or two have vanished ..."""
+
+STEP_GROWTH = 4
+"""... and each further one is so many times as long."""
+
+MAX_STEPS = 12
+"""So many steps are made at most to find the end of what was read."""
+
+MAX_RESTARTS = 20
+"""So often the list is begun anew at most, ..."""
+
+MAX_EARLY_RESTARTS = 2
+"""... and so often after its first page, before its order is taken for unstable."""
+
+CALM_PAGES = 20
+"""After so many pages in which nothing vanished, one row less is shared."""
+
+
+class SamePageError(Exception):
+    """The same full page came for another offset: the API ignores it."""
+
+
+@dataclass(slots=True)
+class Walk:
+    """One way through the list."""
+
+    start: int
+    """The first offset."""
+    limit: int
+    """So many rows are asked for."""
+    offset: int
+    """The offset to ask for next."""
+    shared: int = 0
+    """So many rows the next page is to show again."""
+    overlap: int = 1
+    """So many rows consecutive pages share, where the API's page size allows it."""
+    trail: Trail = field(default_factory=Trail)
+    page_size: int = 0
+    """The most rows that a page had."""
+    pages: int = 0
+    """Pages that brought new rows."""
+    calm_pages: int = 0
+    """Pages in a row in which nothing had vanished."""
+    steps: int = 0
+    """Steps made since the end of what was read was lost; 0 when it is not."""
+    lost_at: int = 0
+    """Where it was lost."""
+    known_at: int | None = None
+    """An offset that showed rows that were read, but not the last of them."""
+    unknown_at: int | None = None
+    """An offset that showed none ..."""
+    unknown_page: tuple[str, ...] = ()
+    """... and the keys of the page there."""
+    has_met: bool = False
+    """Whether a page has met its neighbour."""
+    restarts: int = 0
+    """How often the list was begun anew, because nothing of what was read was found in it."""
+    early_restarts: int = 0
+    """How often that was after the first page."""
+    is_lost: bool = False
+    """Whether neighbours are not looked for any more: the order is not stable."""
+    is_unchecked: bool = False
+    """Whether there were neighbours that could not be checked: pages of one row share none."""
+    is_calm: bool = True
+    """Whether the list stood still, as far as can be seen."""
+    is_over: bool = False
+    """Whether the list is at its end."""
+    last_page: tuple[str, ...] = ()
+    """Keys of the last page."""
+
+    @classmethod
+    def begin(cls, start: int, limit: int) -> "Walk":
+        """Give a walk that begins at an offset."""
+        return cls(start, limit, start)
+
+    @classmethod
+    def of(cls, state: Mapping[str, Any]) -> "Walk":
+        """Give the walk that `state` has written down."""
+        return cls(**{**state, "trail": Trail(**state["trail"])})
+
+    def state(self) -> dict[str, Any]:
+        """Write the walk down, as JSON."""
+        self.trail.thin()
+        return {**asdict(self), "last_page": ()}
+
+    def page(self, keys: Sequence[str], total: int | None, *, ends_when_empty: bool = True) -> list[int]:
+        """Take a page; give the indexes of its new rows, and set the offset to ask for next.
+
+        Args:
+            keys: a hash of each row's key.
+            total: how many rows the list has, as the API says; None where it does not.
+            ends_when_empty: whether a page without new rows is the last.
+
+        Raises:
+            SamePageError: the API ignores the offset.
+        """
+        if self._is_same(keys):
+            return []
+        self.page_size = max(self.page_size, len(keys))
+        if self.is_lost or not self.trail.length or not self.shared:
+            self.is_unchecked |= bool(self.trail.length and keys) and not self.is_lost
+            return self._take(keys, list(range(len(keys))), total, ends_when_empty=ends_when_empty)
+        meeting = self.trail.meet(keys) or self._edge(keys)
+        if meeting is None:
+            self._step(keys)
+            return []
+        self.has_met = True
+        self._adapt(meeting.known, is_shifted=bool(meeting.inserted))
+        new = [*meeting.inserted, *range(meeting.index + 1, len(keys))]
+        return self._take(keys, new, total, ends_when_empty=ends_when_empty)
+
+    def _take(self, keys: Sequence[str], new: list[int], total: int | None, *, ends_when_empty: bool) -> list[int]:
+        self.steps = 0
+        behind = self.offset + (len(keys) or self.limit)
+        is_short = len(keys) < self.page_size
+        if not new:
+            # a full page without a new row is not the end: so many rows came in before it
+            self.is_over = ends_when_empty and (is_short or not keys)
+        elif total is not None and behind >= total and is_short:
+            self.is_over = True
+        self.pages += bool(new)
+        self.trail.add([keys[index] for index in new])
+        self.shared = 0 if self.is_lost else max(min(self.overlap, self.page_size - 1, self.trail.length), 0)
+        self.offset = behind - self.shared
+        return new
+
+    def _step(self, keys: Sequence[str]) -> None:
+        """Go to where the end of what was read may be."""
+        if not self.steps:
+            self.lost_at, self.known_at, self.unknown_at = self.offset, None, None
+            self._share(2 * self.overlap + 1)
+        self.steps += 1
+        self.is_calm, self.calm_pages = False, 0
+        rows_to_end = self.trail.rows_to_end(keys)
+        if self.steps > MAX_STEPS or (self.offset <= self.start and rows_to_end is None):
+            self._begin_anew()
+        elif rows_to_end is None:
+            self.unknown_at, self.unknown_page = self.offset, tuple(keys)
+            far = self.lost_at - FIRST_STEP * STEP_GROWTH ** (self.steps - 1)
+            self.offset = max(far, self.start) if self.known_at is None else self._between()
+        else:
+            self.known_at = self.offset
+            margin = max(min(FIRST_STEP, self.page_size // 2), 1)
+            guess = self.offset + rows_to_end - margin
+            is_beyond = self.unknown_at is not None and guess >= self.unknown_at
+            self.offset = max(self._between() if is_beyond else guess, self.start)
+
+    def _edge(self, keys: Sequence[str]) -> Meeting | None:
+        """Find the end of what was read where most of it has vanished.
+
+        It is in this page if what follows there is what the page a little further on shows, which knows nothing of it.
+        """
+        if not self.steps or self.unknown_at is None:
+            return None
+        meeting = self.trail.last_met(keys)
+        expected = self.offset + len(keys) - self.unknown_at
+        if meeting is None or expected < 1:
+            return None
+        common = len({*keys[meeting.index + 1 :]} & {*self.unknown_page})
+        return meeting if common >= expected / 2 else None
+
+    def _between(self) -> int:
+        """Give an offset between one that showed rows that were read and one that showed none."""
+        assert self.known_at is not None and self.unknown_at is not None  # noqa: S101, PT018 - asked only then
+        return max((self.known_at + self.unknown_at) // 2, self.known_at + 1)
+
+    def _begin_anew(self) -> None:
+        """Nothing of what was read is in the list: it is gone, or, if that happens often, the order is not stable."""
+        self.restarts += 1
+        # a list without an order is lost at its second page, again and again
+        self.early_restarts += self.trail.length <= self.page_size
+        self.is_lost = self.early_restarts > MAX_EARLY_RESTARTS or self.restarts > MAX_RESTARTS
+        self.offset = self.lost_at if self.is_lost else self.start
+        self.steps, self.trail, self.last_page = 0, Trail(), ()
+
+    def _adapt(self, known: int, *, is_shifted: bool) -> None:
+        """Share more rows while rows vanish, fewer again while all is calm."""
+        if known == self.shared and not is_shifted:
+            self.calm_pages += 1
+            if self.calm_pages >= CALM_PAGES and self.overlap > 1:
+                self.overlap, self.calm_pages = self.overlap - 1, 0
+            return
+        self.is_calm, self.calm_pages = False, 0
+        if known < self.shared and not self.steps:
+            self._share(max(self.overlap, 2 * (self.shared - known) + 1))
+
+    def _share(self, rows: int) -> None:
+        self.overlap = max(min(rows, self.page_size // 4, DENSE // 2), 1)
+
+    def _is_same(self, keys: Sequence[str]) -> bool:
+        """Tell whether the page is the one before again, though another offset was asked for; then the list ends."""
+        is_same = tuple(keys) == self.last_page and len(keys) > max(self.shared, 1) and not self.steps
+        self.last_page = tuple(keys)
+        if is_same and len(keys) == self.limit:
+            raise SamePageError
+        if is_same:
+            # the whole list at once; or a short page again and again, of which one can't tell whether it is whole
+            self.is_over, self.is_lost = True, len(keys) < self.limit
+        return is_same
