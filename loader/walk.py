@@ -80,7 +80,9 @@ class Walk:
     is_over: bool = False
     """Whether the list is at its end."""
     last_page: tuple[str, ...] = ()
-    """Keys of the last page."""
+    """Keys of the last page ..."""
+    last_offset: int = -1
+    """... and the offset that was asked for."""
 
     @classmethod
     def begin(cls, start: int, limit: int) -> "Walk":
@@ -203,11 +205,11 @@ class Walk:
 
     def _is_same(self, keys: Sequence[str]) -> bool:
         """Tell whether the page is the one before again, though another offset was asked for; then the list ends."""
-        is_same = tuple(keys) == self.last_page and len(keys) > max(self.shared, 1) and not self.steps
-        self.last_page = tuple(keys)
+        is_same = tuple(keys) == self.last_page and len(keys) > max(self.shared, 1) and self.offset != self.last_offset
         if is_same and len(keys) == self.limit:
             raise SamePageError
-        if is_same:
+        self.last_page, self.last_offset = tuple(keys), self.offset
+        if is_same and not self.steps:
             # the whole list at once; or a short page again and again, of which one can't tell whether it is whole
             self.is_over, self.is_lost = True, len(keys) < self.limit
-        return is_same
+        return is_same and not self.steps
