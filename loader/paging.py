@@ -220,7 +220,7 @@ class OffsetGuard(PlacedPaginator):
         keys = key_hashes(rows, self.reading.primary_key)
         try:
             new = self.rounds.page(
-                keys, lambda: content_hashes(rows), total, ends_when_empty=bool(self.inner.stop_after_empty_page)
+                keys, content_hashes(rows), total, ends_when_empty=bool(self.inner.stop_after_empty_page)
             )
         except SamePageError:
             self.asks_again = True

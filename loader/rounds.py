@@ -5,7 +5,7 @@ looked at once more, until rows are met that are there as they were; what comes 
 pages took time, too, and is followed by another one. Pure, like the walk.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,10 +24,10 @@ class Rounds:
     """The way through the whole list."""
     lap: Walk | None = None
     """The lap under way, if one is."""
-    anchors: dict[str, None] = field(default_factory=dict)
-    """Hashes of rows, with all that is in them, that a lap may meet; in the order in which they were read."""
-    lap_anchors: list[str] = field(default_factory=list)
-    """Hashes of the rows on the first page of this lap, for the next one."""
+    anchors: dict[str, str] = field(default_factory=dict)
+    """Rows that a lap may meet: the hash of the key by that of the whole row."""
+    lap_anchors: dict[str, str] = field(default_factory=dict)
+    """The rows on the first page of this lap, for the next one."""
     laps: int = 0
     """Laps begun."""
     beginning: bool | None = None
@@ -48,7 +48,6 @@ class Rounds:
         read = dict(state)
         read["walk"] = Walk.of(read["walk"])
         read["lap"] = Walk.of(read["lap"]) if read["lap"] else None
-        read["anchors"] = dict.fromkeys(read["anchors"])
         read["tally"] = Tally(**read["tally"], seen=None)
         return cls(**read)
 
@@ -57,7 +56,7 @@ class Rounds:
         return {
             "walk": self.walk.state(),
             "lap": self.lap.state() if self.lap else None,
-            "anchors": list(self.anchors),
+            "anchors": self.anchors,
             "lap_anchors": self.lap_anchors,
             "laps": self.laps,
             "beginning": self.beginning,
@@ -80,7 +79,7 @@ class Rounds:
     def page(
         self,
         keys: Sequence[str],
-        contents: Callable[[], Sequence[str]],
+        contents: Sequence[str],
         total: int | None,
         *,
         ends_when_empty: bool = True,
@@ -89,7 +88,7 @@ class Rounds:
 
         Args:
             keys: a hash of each row's key.
-            contents: gives a hash of each row, with all that is in it.
+            contents: a hash of each row, with all that is in it.
             total: how many rows the list has, as the API says; None where it does not.
             ends_when_empty: whether a page without new rows is the last.
 
@@ -97,36 +96,41 @@ class Rounds:
             SamePageError: the API ignores the offset.
         """
         if self.lap:
-            return self._lap_page(self.lap, keys, contents())
-        new = self.walk.page(keys, total, ends_when_empty=ends_when_empty)
+            return self._lap_page(self.lap, keys, contents)
+        new = self.walk.page(keys, contents, total, ends_when_empty=ends_when_empty)
         if new and self.walk.pages & (self.walk.pages - 1) == 0:
             # all rows of the first page, and the last one of the 2nd, 4th, 8th ...
-            hashes = contents()
-            self.anchors |= dict.fromkeys(hashes if self.walk.pages == 1 else hashes[-1:])
+            first = 0 if self.walk.pages == 1 else -1
+            self.anchors |= dict(zip(contents[first:], keys[first:], strict=True))
         self.tally.add([keys[index] for index in new], may_be_old=not self.walk.is_calm)
         if self.walk.is_over:
             self.stop()
         return new
 
     def stop(self) -> None:
-        """End the walk here; the closing lap follows, where there was more than one page."""
+        """End the walk here; the closing lap follows, where time has passed since the first page."""
         self.walk.is_over = True
-        if self.walk.pages > 1 and not self.walk.is_lost:
+        if self.walk.requests > 1 and self.walk.pages and not self.walk.is_lost:
             self._begin_lap()
         else:
             self.is_done = True
 
     def _begin_lap(self) -> None:
         self.laps += 1
-        self.lap, self.lap_anchors = Walk.begin(self.walk.start, self.walk.limit), []
+        self.lap, self.lap_anchors = Walk.begin(self.walk.start, self.walk.limit), {}
+        self.lap.is_volatile = self.walk.is_volatile
 
     def _lap_page(self, lap: Walk, keys: Sequence[str], contents: Sequence[str]) -> list[int]:
-        met = [index for index, content in enumerate(contents) if content in self.anchors]
-        new = lap.page(keys, None)
+        new = lap.page(keys, contents, None)
+        if lap.steps:
+            # it does not follow on the page before
+            return []
         if lap.pages <= 1:
-            self.lap_anchors = list(contents)
+            self.lap_anchors = dict(zip(contents, keys, strict=True))
+        rows, anchors = (keys, {*self.anchors.values()}) if lap.is_volatile else (contents, {*self.anchors})
+        met = [index for index, row in enumerate(rows) if row in anchors]
         if met:
-            new = [index for index in new if index < met[-1] and contents[index] not in self.anchors]
+            new = [index for index in new if index < met[-1] and rows[index] not in anchors]
         self.tally.add([keys[index] for index in new], may_be_old=True)
         if met or lap.is_over:
             self._end_lap(lap, has_met=bool(met))
@@ -137,7 +141,10 @@ class Rounds:
         self.beginning = has_met and (is_short or self.laps < MAX_LAPS)
         if is_short or not self.beginning:
             self.lap, self.is_done = None, True
+            if lap.is_volatile and self.beginning:
+                # a row that has moved to the front can't be told from one that was there
+                self.beginning = None
         else:
             # it took time, in which more rows may have come to the front
-            self.anchors |= dict.fromkeys(self.lap_anchors)
+            self.anchors |= self.lap_anchors
             self._begin_lap()

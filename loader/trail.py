@@ -63,15 +63,22 @@ class Trail:
         all_in_order = len(dense) >= IN_ORDER and len(dense) == sum(key in self.ordinals for key in keys[first_index:])
         if len(dense) < LEAST_SHARE * (self.length - first_ordinal) and not all_in_order:
             return None
+        return self._meeting(keys, dense)
+
+    def _meeting(self, keys: Sequence[str], dense: Sequence[tuple[int, int]]) -> Meeting:
         met = {index for index, _ in dense}
-        last_index = dense[-1][0]
-        inserted = tuple(index for index in range(first_index, last_index) if index not in met)
-        return Meeting(last_index, inserted, len(dense))
+        first_index, first_ordinal = dense[0]
+        # a row before the first one that is known was read before, too, unless it ought to be remembered
+        oldest = max(self.length - DENSE // 2, 0)
+        first_new = max(first_index - max(first_ordinal - oldest, 0), 0)
+        between = range(first_new, dense[-1][0])
+        inserted = tuple(index for index in between if index not in met and keys[index] not in self.ordinals)
+        return Meeting(dense[-1][0], inserted, len(dense))
 
     def last_met(self, keys: Sequence[str]) -> Meeting | None:
         """Find the last row in a page that is among the last ones read, however few of them are there."""
-        dense = [index for index, ordinal in self._matches(keys) if ordinal >= self.length - DENSE]
-        return Meeting(dense[-1], (), len(dense)) if dense else None
+        dense = [(index, ordinal) for index, ordinal in self._matches(keys) if ordinal >= self.length - DENSE]
+        return self._meeting(keys, dense) if dense else None
 
     def rows_to_end(self, keys: Sequence[str]) -> int | None:
         """Estimate how many rows lie between the beginning of a page and the end of what was read.

@@ -30,6 +30,10 @@ CALM_PAGES = 20
 """After so many pages in which nothing vanished, one row less is shared."""
 
 
+VOLATILE_ROWS = 3
+"""If so many rows are seen again and none of them is as it was, rows differ each time they are sent."""
+
+
 class SamePageError(Exception):
     """The same full page came for another offset: the API ignores it."""
 
@@ -51,8 +55,10 @@ class Walk:
     trail: Trail = field(default_factory=Trail)
     page_size: int = 0
     """The most rows that a page had."""
+    requests: int = 0
+    """Pages taken."""
     pages: int = 0
-    """Pages that brought new rows."""
+    """Those among them that brought new rows."""
     calm_pages: int = 0
     """Pages in a row in which nothing had vanished."""
     steps: int = 0
@@ -79,6 +85,10 @@ class Walk:
     """Whether the list stood still, as far as can be seen."""
     is_over: bool = False
     """Whether the list is at its end."""
+    is_volatile: bool = False
+    """Whether rows differ each time they are sent (signed links, say); then only their keys tell them apart."""
+    recent: dict[str, str] = field(default_factory=dict)
+    """Content by key of the last rows read."""
     last_page: tuple[str, ...] = ()
     """Keys of the last page ..."""
     last_offset: int = -1
@@ -99,11 +109,14 @@ class Walk:
         self.trail.thin()
         return {**asdict(self), "last_page": ()}
 
-    def page(self, keys: Sequence[str], total: int | None, *, ends_when_empty: bool = True) -> list[int]:
+    def page(
+        self, keys: Sequence[str], contents: Sequence[str], total: int | None, *, ends_when_empty: bool = True
+    ) -> list[int]:
         """Take a page; give the indexes of its new rows, and set the offset to ask for next.
 
         Args:
             keys: a hash of each row's key.
+            contents: a hash of each row, with all that is in it: a row that was touched is none that was read.
             total: how many rows the list has, as the API says; None where it does not.
             ends_when_empty: whether a page without new rows is the last.
 
@@ -112,33 +125,61 @@ class Walk:
         """
         if self._is_same(keys):
             return []
+        self.requests += 1
         self.page_size = max(self.page_size, len(keys))
+        new = self._new_rows(keys, contents)
+        if new is not None:
+            self._remember(keys, contents, new)
+            self._go_on(len(keys), total, has_new=bool(new), ends_when_empty=ends_when_empty)
+        return new or []
+
+    def _new_rows(self, keys: Sequence[str], contents: Sequence[str]) -> list[int] | None:
+        """Give the indexes of a page's new rows; None where it does not follow on what was read."""
         if self.is_lost or not self.trail.length or not self.shared:
             self.is_unchecked |= bool(self.trail.length and keys) and not self.is_lost
-            return self._take(keys, list(range(len(keys))), total, ends_when_empty=ends_when_empty)
-        meeting = self.trail.meet(keys) or self._edge(keys)
+            return list(range(len(keys)))
+        rows = self._told_apart(keys, contents)
+        meeting = self.trail.meet(rows) or self._edge(rows)
         if meeting is None:
-            self._step(keys)
-            return []
+            self._step(rows)
+            return None
         self.has_met = True
         self._adapt(meeting.known, is_shifted=bool(meeting.inserted))
-        new = [*meeting.inserted, *range(meeting.index + 1, len(keys))]
-        return self._take(keys, new, total, ends_when_empty=ends_when_empty)
+        return [*meeting.inserted, *range(meeting.index + 1, len(keys))]
 
-    def _take(self, keys: Sequence[str], new: list[int], total: int | None, *, ends_when_empty: bool) -> list[int]:
+    def _told_apart(self, keys: Sequence[str], contents: Sequence[str]) -> Sequence[str]:
+        """Give what rows are recognized by: their contents, or their keys where contents change by themselves."""
+        if not self.is_volatile:
+            pairs = zip(keys, contents, strict=True)
+            again = [self.recent[key] == content for key, content in pairs if key in self.recent]
+            if len(again) >= VOLATILE_ROWS and not any(again):
+                self.is_volatile = True
+                first = self.trail.length - len(self.recent)
+                self.trail.ordinals = {key: first + number for number, key in enumerate(self.recent)}
+        return keys if self.is_volatile else contents
+
+    def _remember(self, keys: Sequence[str], contents: Sequence[str], new: Sequence[int]) -> None:
+        rows = keys if self.is_volatile else contents
+        self.trail.add([rows[index] for index in new])
+        for index in new:
+            self.recent.pop(keys[index], None)
+            self.recent[keys[index]] = contents[index]
+        for key in list(self.recent)[:-DENSE]:
+            del self.recent[key]
+
+    def _go_on(self, received: int, total: int | None, *, has_new: bool, ends_when_empty: bool) -> None:
+        """Tell whether the list is at its end, and where to go on if it is not."""
         self.steps = 0
-        behind = self.offset + (len(keys) or self.limit)
-        is_short = len(keys) < self.page_size
-        if not new:
+        behind = self.offset + (received or self.limit)
+        is_short = received < self.page_size
+        if not has_new:
             # a full page without a new row is not the end: so many rows came in before it
-            self.is_over = ends_when_empty and (is_short or not keys)
+            self.is_over = ends_when_empty and (is_short or not received)
         elif total is not None and behind >= total and is_short:
             self.is_over = True
-        self.pages += bool(new)
-        self.trail.add([keys[index] for index in new])
+        self.pages += has_new
         self.shared = 0 if self.is_lost else max(min(self.overlap, self.page_size - 1, self.trail.length), 0)
         self.offset = behind - self.shared
-        return new
 
     def _step(self, keys: Sequence[str]) -> None:
         """Go to where the end of what was read may be."""
@@ -187,7 +228,7 @@ class Walk:
         self.early_restarts += self.trail.length <= self.page_size
         self.is_lost = self.early_restarts > MAX_EARLY_RESTARTS or self.restarts > MAX_RESTARTS
         self.offset = self.lost_at if self.is_lost else self.start
-        self.steps, self.trail, self.last_page = 0, Trail(), ()
+        self.steps, self.trail, self.recent, self.last_page = 0, Trail(), {}, ()
 
     def _adapt(self, known: int, *, is_shifted: bool) -> None:
         """Share more rows while rows vanish, fewer again while all is calm."""
@@ -205,11 +246,12 @@ class Walk:
 
     def _is_same(self, keys: Sequence[str]) -> bool:
         """Tell whether the page is the one before again, though another offset was asked for; then the list ends."""
-        is_same = tuple(keys) == self.last_page and len(keys) > max(self.shared, 1) and self.offset != self.last_offset
+        is_same = tuple(keys) == self.last_page and self.offset != self.last_offset and len(keys) > self.shared
         if is_same and len(keys) == self.limit:
             raise SamePageError
         self.last_page, self.last_offset = tuple(keys), self.offset
-        if is_same and not self.steps:
-            # the whole list at once; or a short page again and again, of which one can't tell whether it is whole
-            self.is_over, self.is_lost = True, len(keys) < self.limit
-        return is_same and not self.steps
+        if not is_same or len(keys) <= 1 or self.trail.length != len(keys):
+            return False
+        # the first page again: the whole list at once; or, where it is short, perhaps a part of it
+        self.is_over, self.is_lost = True, len(keys) < self.limit
+        return True

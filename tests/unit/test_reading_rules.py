@@ -1,0 +1,254 @@
+"""What is promised of a list that moves while it is read: the pure rules, over a model of such an API."""
+
+import json
+import random
+from collections import Counter
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from loader.rounds import Rounds
+from loader.verdict import Evidence, checks, verified
+from loader.walk import SamePageError
+
+Row = tuple[int, int]
+"""Key and version."""
+
+
+@dataclass
+class Model:
+    """A list that changes between two requests, and a reader of it."""
+
+    count: int
+    limit: int = 100
+    cap: int | None = None
+    has_total: bool = True
+    seed: int = 0
+    events: tuple[str, ...] = ()
+    """What may happen."""
+    every: int = 3
+    """After each that many requests, something happens."""
+    volatile: bool = False
+    """Whether rows differ each time they are sent."""
+    pause_every: int | None = None
+    """After each that many requests, the reader is written down and read again."""
+    unstable: bool = False
+    rows: list[Row] = field(init=False)
+    delivered: list[Row] = field(init=False, default_factory=list)
+    requests: int = field(init=False, default=0)
+    changes: int = field(init=False, default=0)
+    changed_in_the_middle: bool = field(init=False, default=False)
+
+    def __post_init__(self) -> None:
+        self.rows = [(key, 0) for key in range(self.count)]
+        self.at_first = {key for key, _ in self.rows}
+        self.random = random.Random(self.seed)  # noqa: S311 - a model, repeatable
+        self.next_key = self.count
+        self.rounds = Rounds.begin(0, self.limit)
+
+    def read(self) -> "Model":
+        while not self.rounds.is_done:
+            assert self.requests < self.bound, "the reader does not come to an end"
+            self.request()
+        return self
+
+    @property
+    def bound(self) -> int:
+        """Work is bounded, whatever the list does."""
+        return 60 * (self.count // min(self.limit, self.cap or self.limit) + 10)
+
+    def request(self) -> None:
+        if self.unstable:
+            self.random.shuffle(self.rows)
+        offset = self.rounds.offset
+        page = self.rows[offset : offset + min(self.limit, self.cap or self.limit)]
+        self.requests += 1
+        new = self.rounds.page(
+            [str(key) for key, _ in page],
+            [f"{key}:{version}" + (f":{self.requests}" if self.volatile else "") for key, version in page],
+            len(self.rows) if self.has_total else None,
+        )
+        self.delivered += [page[index] for index in new]
+        if self.events and self.requests % self.every == 0 and self.changes < self.count // 2:
+            self.changes += 1
+            self.change(self.random.choice(self.events), offset + len(page))
+        if self.pause_every and self.requests % self.pause_every == 0:
+            self.rounds = Rounds.of(json.loads(json.dumps(self.rounds.state())))
+
+    def change(self, event: str, read: int) -> None:
+        read = min(read, len(self.rows))
+        unread = len(self.rows) - read
+        if event == "delete" and read:
+            del self.rows[self.random.randrange(read)]
+        elif event == "delete_ahead" and unread:
+            del self.rows[self.random.randrange(read, len(self.rows))]
+        elif event == "insert_front":
+            self.insert(0)
+        elif event == "insert_end":
+            self.insert(len(self.rows))
+        elif event == "move_front" and unread:
+            self.move(self.random.randrange(read, len(self.rows)), 0)
+        elif event == "move_read_front" and read:
+            self.move(self.random.randrange(read), 0)
+        elif event == "move_end" and read:
+            self.move(self.random.randrange(read), len(self.rows))
+        elif event == "insert_middle" and read > 1:
+            self.changed_in_the_middle = True
+            self.insert(self.random.randrange(1, read))
+        elif event == "move_middle" and read > 1 and unread:
+            self.changed_in_the_middle = True
+            self.move(self.random.randrange(read, len(self.rows)), self.random.randrange(1, read))
+
+    def insert(self, index: int) -> None:
+        self.rows.insert(index, (self.next_key, 0))
+        self.next_key += 1
+
+    def move(self, index: int, to: int) -> None:
+        """Move a row that has not moved yet: one that goes to the front and on to the end is seen by nobody."""
+        if self.rows[index][1]:
+            return
+        key, version = self.rows.pop(index)
+        self.rows.insert(to, (key, version + 1))
+
+    @property
+    def missing(self) -> set[int]:
+        """Keys that were there at the beginning, live at the end, and were never delivered."""
+        living = {key for key, _ in self.rows}
+        return (living & self.at_first) - {key for key, _ in self.delivered}
+
+    @property
+    def doubled(self) -> list[Row]:
+        """Rows that were delivered twice as they are."""
+        return [row for row, times in Counter(self.delivered).items() if times > 1]
+
+    @property
+    def verified(self) -> bool | None:
+        tally = self.rounds.tally
+        total = len(self.rows) if self.has_total else None
+        evidence = Evidence(tally.rows, tally.is_certain, total, self.rounds.neighbours, self.rounds.beginning)
+        return verified(checks(evidence))
+
+    @property
+    def least(self) -> int:
+        return max(-(-self.count // min(self.limit, self.cap or self.limit)), 1)
+
+
+@pytest.mark.parametrize(
+    ("model", "most"),
+    [
+        pytest.param(Model(20_000), 1.02, id="calm"),
+        pytest.param(Model(20_000, events=("delete",)), 1.35, id="a row is deleted each three pages"),
+        pytest.param(Model(20_000, events=("delete", "insert_front"), every=2), 1.35, id="deletes and inserts"),
+        pytest.param(Model(20_000, events=("move_front",)), 1.35, id="a row moves to the front each three pages"),
+        pytest.param(Model(20_000, events=("move_front",), has_total=False), 1.35, id="the same without a total"),
+        pytest.param(Model(20_000, events=("move_end",)), 1.35, id="rows that were read move to the end"),
+        pytest.param(Model(20_000, cap=50, events=("delete",)), 1.35, id="cap 50 with deletes"),
+        pytest.param(Model(8_000, events=("delete",), every=4, pause_every=7), 1.6, id="many invocations"),
+        pytest.param(Model(20_000, events=("move_front",), pause_every=7), 1.6, id="moves over many invocations"),
+    ],
+)
+def test_no_row_is_missed_and_none_is_doubled_at_a_bounded_price(model: Model, most: float) -> None:
+    model.read()
+    assert model.missing == set()
+    assert model.doubled == []
+    assert model.verified is True
+    assert model.requests <= most * model.least
+
+
+@pytest.mark.parametrize("events", [(), ("delete",)], ids=["calm", "deletes"])
+def test_rows_that_differ_each_time_they_are_sent_are_told_apart_by_their_keys(events: tuple[str, ...]) -> None:
+    model = Model(5_000, volatile=True, events=events).read()
+    assert model.missing == set()
+    assert model.doubled == []
+    assert model.verified is not False
+    assert model.requests <= 1.35 * model.least
+
+
+@pytest.mark.parametrize("has_total", [True, False], ids=["total", "no total"])
+@pytest.mark.parametrize("count", [0, 1, 2, 99, 100, 101, 199, 200, 1_234])
+@pytest.mark.parametrize("cap", [None, 50, 2, 1])
+def test_a_calm_list_of_any_size_under_any_cap_is_read_once(count: int, cap: int | None, has_total: bool) -> None:  # noqa: FBT001
+    model = Model(count, cap=cap, has_total=has_total).read()
+    assert sorted(key for key, _ in model.delivered) == list(range(count))
+    assert model.verified is not False
+    if has_total:
+        assert model.verified is True
+    # one to see that nothing follows, one for the lap, and what consecutive pages share
+    shared = model.least // 50 + 1 if cap is None else model.least + 1
+    assert model.requests <= model.least + 2 + shared
+
+
+@pytest.mark.parametrize("count", [150, 300, 2_000, 20_000])
+def test_a_list_without_an_order_ends_in_bounded_work_and_is_not_verified(count: int) -> None:
+    model = Model(count, unstable=True).read()
+    assert model.verified is False
+    assert model.requests <= 1.3 * model.least + 60
+
+
+def test_a_total_that_is_too_small_ends_nothing() -> None:
+    rounds, read = Rounds.begin(0, 10), 0
+    while not rounds.is_done:
+        page = [str(key) for key in range(rounds.offset, min(rounds.offset + 10, 95))]
+        read += len(rounds.page(page, page, 20))
+    assert read == 95
+
+
+def test_an_offset_that_is_ignored_is_an_error_not_an_end() -> None:
+    rounds = Rounds.begin(0, 10)
+    page = [str(key) for key in range(10)]
+    rounds.page(page, page, None)
+    with pytest.raises(SamePageError):
+        rounds.page(page, page, None)
+
+
+def test_a_short_page_that_comes_again_ends_the_list_unverified() -> None:
+    rounds = Rounds.begin(0, 10)
+    page = ["1", "2", "3"]
+    rounds.page(page, page, None)
+    assert rounds.page(page, page, None) == []
+    assert rounds.is_done
+    assert rounds.neighbours is False
+
+
+AT_THE_ENDS = ("delete", "delete_ahead", "insert_front", "insert_end", "move_front", "move_read_front", "move_end")
+
+models = st.builds(
+    Model,
+    count=st.integers(0, 250),
+    limit=st.integers(10, 60),
+    cap=st.none() | st.integers(8, 60),
+    has_total=st.booleans(),
+    seed=st.integers(0, 2**32),
+    events=st.lists(st.sampled_from(AT_THE_ENDS), unique=True).map(tuple),
+    every=st.integers(1, 6),
+    pause_every=st.none() | st.integers(1, 9),
+)
+
+
+@settings(max_examples=1_000, deadline=None, derandomize=True)
+@given(models)
+def test_rows_that_live_through_the_pass_are_delivered_whatever_happens_at_the_ends(model: Model) -> None:
+    model.read()
+    assert model.missing == set()
+
+
+@settings(max_examples=1_000, deadline=None, derandomize=True)
+@given(models, st.sampled_from([("insert_middle",), ("move_middle",), ("insert_middle", "move_middle", "delete")]))
+def test_verified_is_true_over_a_missing_row_only_in_the_masked_case(model: Model, events: tuple[str, ...]) -> None:
+    model.events = (*model.events, *events)
+    model.read()
+    assert not (model.verified and model.missing) or model.changed_in_the_middle
+
+
+def test_the_masked_case_is_what_verified_cannot_see() -> None:
+    """A row moves into the middle of what was read while one that was read vanishes: who reads once can't see it."""
+    model = Model(500, has_total=False)
+    for _ in range(3):
+        model.request()
+    model.move(450, 150)
+    del model.rows[120]
+    model.read()
+    assert model.missing == {450}
+    assert model.verified is True
