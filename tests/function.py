@@ -1,5 +1,6 @@
 """The function as it is deployed: served by functions-framework, in a process of its own, on a free port."""
 
+import json
 import os
 import shutil
 import signal
@@ -11,7 +12,7 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any, Self
+from typing import Any, Self
 
 import requests
 
@@ -20,6 +21,8 @@ from tests.local_server import ADDRESS
 ROOT = Path(__file__).parents[1]
 START_SECONDS = 60.0
 """Longest wait for the function to listen; importing dlt takes some seconds on a busy machine."""
+ANSWER_SECONDS = 120.0
+"""Longest wait for an answer."""
 STOP_SECONDS = 5.0
 """Longest wait for it to end when told; then it is killed."""
 
@@ -40,7 +43,7 @@ class Function:
         """
         port = free_port()
         self.url = f"http://{ADDRESS}:{port}"
-        self._output: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
+        self._output = tempfile.NamedTemporaryFile()  # noqa: SIM115 - lives as long as the process
         command = ["functions_framework", "--target", "load", "--host", ADDRESS, "--port", str(port)]
         self._process = subprocess.Popen(
             [sys.executable, "-m", *command],
@@ -68,6 +71,7 @@ class Function:
             self._process.wait()
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
+        self._output.close()
 
     def __enter__(self) -> Self:
         """Start."""
@@ -81,16 +85,19 @@ class Function:
     @property
     def output(self) -> str:
         """What it has written so far, on standard output and standard error."""
-        return os.pread(self._output.fileno(), os.fstat(self._output.fileno()).st_size, 0).decode(errors="replace")
+        return Path(self._output.name).read_text(errors="replace")
 
-    def post(self, body: Any, **options: Any) -> requests.Response:
-        """Send a request; anything but bytes travels as JSON."""
-        content = {"data": body} if isinstance(body, bytes) else {"json": body}
-        return requests.post(self.url, **content, timeout=120, **options)
+    def request(self, method: str, body: bytes = b"", **headers: str) -> requests.Response:
+        """Send a request."""
+        return requests.request(method, self.url, data=body, headers=headers, timeout=ANSWER_SECONDS)
+
+    def post(self, body: Any, **headers: str) -> requests.Response:
+        """Order a run; anything but bytes travels as JSON."""
+        return self.request("POST", body if isinstance(body, bytes) else json.dumps(body).encode(), **headers)
 
     def get(self) -> requests.Response:
         """Ask what is committed."""
-        return requests.get(self.url, timeout=120)
+        return self.request("GET")
 
     def _wait(self, port: int) -> None:
         until = time.monotonic() + START_SECONDS
