@@ -1,7 +1,6 @@
 """Answers that are asked for again: through the entry point and a real socket, on a clock that is driven."""
 
 import json
-import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,12 +10,12 @@ import pytest
 
 import main
 import source_config
-from loader import log
 from tests.driven_clock import DrivenClock
 from tests.sample_api import KEY, Behaviour, Failure, SampleApi, World
 from tests.tables import ids
 
 APP = flask.Flask(__name__)
+pytestmark = pytest.mark.usefixtures("own_log")
 
 
 @pytest.fixture
@@ -34,15 +33,6 @@ def api(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[SampleApi]:
         monkeypatch.setenv("BASE_URL", server.url)
         monkeypatch.setenv("BUCKET_URL", str(tmp_path))
         yield server
-
-
-@pytest.fixture(autouse=True)
-def own_log() -> Iterator[None]:
-    root, loader = logging.getLogger(), logging.getLogger(log.NAME)
-    before, level = list(root.handlers), loader.level
-    yield
-    root.handlers[:] = before
-    loader.setLevel(level)
 
 
 def post(resource: str) -> tuple[int, Any]:
