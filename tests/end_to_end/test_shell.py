@@ -124,7 +124,7 @@ def test_without_a_key_a_new_process_tells_names_and_what_is_committed(
 
 
 def test_the_status_is_a_table_for_a_person(api: SampleApi, capsys: pytest.CaptureFixture[str]) -> None:
-    api.world.behave(Behaviour(failures={2: Failure(400)}))
+    api.world.behave(Behaviour(failures={2: Failure(400)}), "contacts")
     shell.main(["contacts", "teams", "--json"])
     capsys.readouterr()
     assert shell.main(["--status"]) == 0
