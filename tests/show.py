@@ -48,6 +48,8 @@ def main() -> int:
             console.print(f"The sample API listens on {address}, the function on {function.url}.")
             console.print("Of its answers, what is null or empty is left out.\n")
             outcomes = [run(console, function, resource) for resource in RESOURCES]
+            if not all(outcomes):
+                console.print(f"The function's log:\n{function.output}", style="red", markup=False)
     except KeyboardInterrupt:
         console.print("Interrupted; the sample API and the function are stopped.")
         return 128 + signal.SIGINT

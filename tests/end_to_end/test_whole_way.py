@@ -1,5 +1,6 @@
 """The whole way: over HTTP, through functions-framework, from a real socket into real tables."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,7 +43,7 @@ def with_total(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Setup]:
         settings = {"HOME": str(folder), "API_KEY": KEY, "BASE_URL": api.url, "BUCKET_URL": str(folder / "data")}
         with Function({**settings, "LOG_LEVEL": "DEBUG"}) as function:
             yield Setup(function, api, folder / "data" / "analytics")
-            assert_no_key(function.output)
+            assert_clean(function.output)
 
 
 @pytest.fixture(scope="module")
@@ -61,12 +62,15 @@ def without_total(
         environment = google_environment(folder, google, secret_manager=secrets)
         with Function({**environment, **settings, "LOG_LEVEL": "DEBUG"}) as function:
             yield Setup(function, api, folder / "data" / "analytics")
-            assert_no_key(function.output)
+            assert_clean(function.output)
 
 
-def assert_no_key(text: str) -> None:
-    for spelling in (KEY, quote(KEY), quote(KEY, safe=""), quote_plus(KEY), KEY.replace('"', '\\"')):
-        assert spelling not in text
+def assert_clean(log: str) -> None:
+    """All that the function wrote is JSON lines of ours, and in none of them is the key."""
+    messages = "\n".join(json.loads(line)["message"] for line in log.splitlines())
+    for text in (log, messages):
+        for spelling in (KEY, quote(KEY), quote(KEY, safe=""), quote_plus(KEY), KEY.replace('"', '\\"')):
+            assert spelling not in text
 
 
 @pytest.mark.parametrize("total", [pytest.param(True, id="with_total"), pytest.param(False, id="without_total")])
