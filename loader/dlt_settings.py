@@ -6,6 +6,7 @@ from typing import Any
 from dlt.common.configuration.container import Container
 from dlt.common.configuration.providers import CustomLoaderDocProvider
 from dlt.common.configuration.specs import PluggableRunContext
+from dlt.common.runtime.telemetry import stop_telemetry
 from dlt.load import Load
 
 PROVIDER = "loader defaults"
@@ -36,10 +37,13 @@ class QuickLoad(Load):
 
 def apply() -> None:
     """Set dlt up, once per process; doing it again changes nothing."""
-    providers = Container()[PluggableRunContext].providers
-    if PROVIDER not in providers:
-        providers.add_provider(
+    context = Container()[PluggableRunContext]
+    if PROVIDER not in context.providers:
+        context.providers.add_provider(
             CustomLoaderDocProvider(PROVIDER, lambda: DEFAULTS, supports_secrets=False, locations=[])
         )
+        # dlt has started with its own defaults by now, so its telemetry is on: start again
+        stop_telemetry()
+        context.initialize_runtime()
     # by name: `dlt.pipeline` is a function to the outside
     importlib.import_module("dlt.pipeline.pipeline").Load = QuickLoad  # type: ignore[attr-defined]

@@ -41,7 +41,7 @@ def _fields(body: bytes) -> tuple[dict[str, Any], str]:
         return {}, f"The request is longer than {MAX_BYTES} bytes."
     try:
         fields = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}, "The request is no JSON."
     if not isinstance(fields, dict):
         return {}, "The request is no JSON object."

@@ -90,16 +90,27 @@ def answering(secrets: Secrets) -> Iterator[None]:
     if SecretProvider.NAME not in providers:
         # in front of the environment, where an empty variable would count as a key
         providers.providers.insert(0, SecretProvider())
+        _leave_numbers_as_text()
     token = _current.set(secrets)
     try:
         yield
     finally:
         _current.reset(token)
-        redaction.remember(
-            value
-            for value in (dlt.secrets.get(name, str) for name in set(secrets.asked) if os.environ.get(name.upper()))
-            if value
-        )
+        # what dlt's other providers have answered, the user's variables or secrets.toml
+        answers: list[Any] = [dlt.secrets.get(name) for name in set(secrets.asked)]
+        redaction.remember(str(answer) for answer in answers if answer)
+
+
+def _leave_numbers_as_text() -> None:
+    """Let `dlt.secrets[...]` take no secret for a number: a key like 007 would reach the API as 7."""
+    accessor: Any = type(dlt.secrets)
+    cast = accessor.__getitem__  # see docs/dlt.md
+
+    def uncast(secrets: Any, name: str) -> Any:
+        value = cast(secrets, name)
+        return secrets.get(name) if isinstance(value, int | float) else value
+
+    accessor.__getitem__ = uncast
 
 
 class SecretProvider(ConfigProvider):

@@ -1,0 +1,290 @@
+"""The whole way: over HTTP, through functions-framework, from a real socket into real tables."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, quote_plus
+
+import pytest
+
+from tests.fakes import FakeMetadata, FakeSecretManager, google_environment
+from tests.function import Function, project
+from tests.sample_api import RESOURCES, Behaviour, Failure, SampleApi, World
+from tests.tables import columns, ids, select
+
+KEY = 'a "key"/with+signs & ümlaut=%'
+VERSION = "projects/p/secrets/api-key/versions/latest"
+COUNTS = {"conversations": 1234, "contacts": 500, "conversation_parts": 99, "teams": 1, "companies": 0}
+ANSWER_FIELDS = {
+    *("resource", "status", "rows", "pages", "chunks", "place", "pass", "schema_changes", "deleted", "continued"),
+    *("reason", "seconds"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """A function, what it loads from, and where to."""
+
+    function: Function
+    api: SampleApi
+    tables: Path
+
+    def asked(self, resource: str) -> int:
+        """Count the requests for a resource."""
+        return len([request for request in self.api.requests if request.resource == resource])
+
+
+@pytest.fixture(scope="module")
+def with_total(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Setup]:
+    folder = tmp_path_factory.mktemp("with-total")
+    with SampleApi(World(COUNTS), key=KEY) as api:
+        settings = {"HOME": str(folder), "API_KEY": KEY, "BASE_URL": api.url, "BUCKET_URL": str(folder / "data")}
+        with Function({**settings, "LOG_LEVEL": "DEBUG"}) as function:
+            yield Setup(function, api, folder / "data" / "analytics")
+            assert_clean(function.output)
+
+
+@pytest.fixture(scope="module")
+def secrets() -> Iterator[FakeSecretManager]:
+    with FakeSecretManager({VERSION: f"{KEY}\n".encode()}) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def without_total(
+    tmp_path_factory: pytest.TempPathFactory, google: FakeMetadata, secrets: FakeSecretManager
+) -> Iterator[Setup]:
+    folder = tmp_path_factory.mktemp("without-total")
+    with SampleApi(World(COUNTS, Behaviour(total=False)), key=KEY) as api:
+        settings = {"API_KEY_SECRET": VERSION, "BASE_URL": api.url, "BUCKET_URL": str(folder / "data")}
+        environment = google_environment(folder, google, secret_manager=secrets)
+        with Function({**environment, **settings, "LOG_LEVEL": "DEBUG"}) as function:
+            yield Setup(function, api, folder / "data" / "analytics")
+            assert_clean(function.output)
+
+
+def assert_clean(log: str) -> None:
+    """All that the function wrote is JSON lines of ours, and in none of them is the key."""
+    messages = "\n".join(json.loads(line)["message"] for line in log.splitlines())
+    for text in (log, messages):
+        for spelling in (KEY, quote(KEY), quote(KEY, safe=""), quote_plus(KEY), KEY.replace('"', '\\"')):
+            assert spelling not in text
+
+
+@pytest.mark.parametrize("total", [pytest.param(True, id="with_total"), pytest.param(False, id="without_total")])
+def test_each_row_is_in_its_table_once_and_every_request_is_plain(
+    request: pytest.FixtureRequest, *, total: bool
+) -> None:
+    setup: Setup = request.getfixturevalue("with_total" if total else "without_total")
+    for resource, count in COUNTS.items():
+        response = setup.function.post({"resource": resource})
+        answer = response.json()
+        assert (response.status_code, response.headers["Content-Type"]) == (200, "application/json")
+        assert set(answer) == ANSWER_FIELDS
+        assert (answer["resource"], answer["status"], answer["rows"]) == (resource, "complete", count)
+        assert (answer["place"], answer["continued"], answer["reason"]) == (None, False, None)
+        assert answer["pass"]["rows"] == count
+        assert ids(setup.tables / resource) == list(range(1, count + 1))
+        asked = [each for each in setup.api.requests if each.resource == resource]
+        assert asked
+        assert all(each.query == {"api_key": KEY, "limit": "100", "offset": each.query["offset"]} for each in asked)
+    status = setup.function.get().json()
+    assert (status["source"], status["destination"], status["dataset"]) == ("analytics", "filesystem", "analytics")
+    assert {name: (each["status"], each["pass_rows"]) for name, each in status["resources"].items()} == {
+        name: ("complete", count) for name, count in COUNTS.items()
+    }
+
+
+def test_a_second_pass_changes_what_has_changed_and_doubles_nothing(with_total: Setup) -> None:
+    with_total.function.post({"resource": "contacts"})
+    with_total.api.world.touch("contacts", 7, name="Grace")
+    answer = with_total.function.post({"resource": "contacts"}).json()
+    assert (answer["status"], answer["rows"], answer["schema_changes"]) == ("complete", 500, [])
+    rows = select(with_total.tables / "contacts", "id, name, revision")
+    assert len(rows) == 500
+    assert (7, "Grace", 2) in rows
+
+
+def test_columns_have_the_types_of_the_rows(with_total: Setup) -> None:
+    with_total.function.post({"resource": "conversations"})
+    table = with_total.tables / "conversations"
+    found = columns(table)
+    assert found.pop("_dlt_load_id")[0] == found.pop("_dlt_id")[0] == "string"
+    assert found == {
+        "id": ("long", False),
+        "created_at": ("timestamp", True),
+        "updated_at": ("timestamp", True),
+        "revision": ("long", True),
+        "subject": ("string", True),
+        "state": ("string", True),
+        "priority": ("boolean", True),
+        "waiting_since": ("timestamp", True),
+        "last_seen_at": ("long", True),
+        "rating": ("double", True),
+        "source__type": ("string", True),
+        "source__author__name": ("string", True),
+        "source__author__email": ("string", True),
+        "tags": ("string", True),
+        "participant_ids": ("string", True),
+        "statistics__replies": ("long", True),
+        "statistics__first_reply_seconds": ("double", True),
+    }
+    sent = {row["id"]: row for row in with_total.api.world.snapshot("conversations")}
+    what = "id, strftime(created_at, '%Y-%m-%dT%H:%M:%SZ'), subject, waiting_since, source__author__name, tags"
+    for key, created_at, subject, waiting_since, name, tags in select(table, what):
+        row = sent[key]
+        assert (created_at, subject, name) == (row["created_at"], row["subject"], row["source"]["author"]["name"])
+        assert (waiting_since is None) == (row["waiting_since"] is None)
+        assert tags.count('"name"') == len(row["tags"])
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 501])
+def test_a_status_that_is_not_to_be_retried_is_asked_for_once(with_total: Setup, status: int) -> None:
+    before = with_total.asked("teams")
+    with_total.api.world.behave(Behaviour(fail_from=(1, Failure(status))), "teams")
+    response = with_total.function.post({"resource": "teams"})
+    assert with_total.asked("teams") - before == 1
+    error = response.json()["error"]
+    assert (response.status_code, error["type"]) == (502, "api")
+    assert f"answered {status}" in error["message"]
+    assert set(response.json()) == {"error", *ANSWER_FIELDS}
+    assert response.json()["status"] == "failed"
+    with_total.api.world.behave(Behaviour(), "teams")
+
+
+BAD_REQUESTS = [
+    pytest.param(b"not json", "no JSON", id="not_json"),
+    pytest.param(b"", "no JSON", id="empty"),
+    pytest.param(b"\xff\xfe", "no JSON", id="no_text"),
+    pytest.param(b'["contacts"]', "no JSON object", id="a_list"),
+    pytest.param({}, "names no resource", id="no_resource"),
+    pytest.param({"resource": "nothing"}, "names no resource", id="unknown_resource"),
+    pytest.param({"resource": "../teams"}, "names no resource", id="a_path"),
+    pytest.param({"resource": 5}, '"resource" must be of type str', id="resource_is_a_number"),
+    pytest.param({"resource": ["teams"]}, '"resource" must be of type str', id="resource_is_a_list"),
+    pytest.param({"resource": None}, '"resource" must be of type str', id="resource_is_null"),
+    pytest.param({"resource": "teams", "restart": "yes"}, '"restart" must be of type bool', id="restart_is_a_text"),
+    pytest.param({"resource": "teams", "restart": 1}, '"restart" must be of type bool', id="restart_is_a_number"),
+    pytest.param({"resource": "teams", "pass": 5}, '"pass" must be of type str', id="pass_is_a_number"),
+    pytest.param({"resource": "teams", "limit": 5}, "mean nothing here", id="unknown_field"),
+    pytest.param(b" " * (65 * 1024), "longer than 65536 bytes", id="too_long"),
+    pytest.param(b"[" * 60_000, "no JSON", id="nested_too_deep"),
+]
+
+
+@pytest.mark.parametrize(("body", "problem"), BAD_REQUESTS)
+def test_a_request_that_makes_no_sense_is_told_what_is_allowed(with_total: Setup, body: Any, problem: str) -> None:
+    before = len(with_total.api.requests)
+    response = with_total.function.post(body)
+    error = response.json()["error"]
+    assert (response.status_code, error["type"]) == (400, "request")
+    assert problem in error["message"]
+    assert all(name in error["message"] for name in (*RESOURCES, "restart", "pass"))
+    assert len(with_total.api.requests) == before
+
+
+@pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE"])
+def test_another_method_is_told_which_are_allowed(with_total: Setup, method: str) -> None:
+    before = len(with_total.api.requests)
+    response = with_total.function.request(method, b'{"resource": "teams"}')
+    error = response.json()["error"]
+    assert (response.status_code, error["type"]) == (405, "request")
+    assert "POST" in error["message"]
+    assert "GET" in error["message"]
+    assert len(with_total.api.requests) == before
+
+
+TROUBLE: list[Any] = [
+    pytest.param("denied", "access to", "roles/secretmanager.secretAccessor", id="denied"),
+    pytest.param("disabled", "is disabled or destroyed", "Enable it", id="disabled"),
+    pytest.param("missing", "is missing", "Create the secret", id="missing"),
+    pytest.param(b"\n", "is malformed: its payload is empty", "Add a version", id="empty"),
+    pytest.param(b"\xff\xfe", "is malformed: its payload is not UTF-8 text", "Add a version", id="no_text"),
+]
+
+
+@pytest.mark.parametrize(("trouble", "what", "remedy"), TROUBLE)
+def test_a_key_that_cannot_be_read_is_named_with_what_to_do(
+    without_total: Setup, secrets: FakeSecretManager, trouble: Any, what: str, remedy: str
+) -> None:
+    before = len(without_total.api.requests)
+    secrets.versions[VERSION] = trouble
+    response = without_total.function.post({"resource": "teams"})
+    error = response.json()["error"]
+    assert (response.status_code, error["type"]) == (500, "settings")
+    assert all(text in error["message"] for text in (VERSION, what, remedy))
+    assert len(without_total.api.requests) == before
+
+
+def test_a_rotated_key_is_seen_by_the_next_run(without_total: Setup, secrets: FakeSecretManager) -> None:
+    secrets.versions[VERSION] = b"the wrong key"
+    refused = without_total.function.post({"resource": "teams"})
+    assert (refused.status_code, refused.json()["error"]["type"]) == (502, "api")
+    secrets.versions[VERSION] = KEY.encode()
+    assert without_total.function.post({"resource": "teams"}).status_code == 200
+
+
+OAUTH2 = """\
+                "type": "oauth2_client_credentials",
+                "access_token_url": dlt.config["base_url"] + "/oauth/token",
+                "client_id": dlt.secrets["client_id"],
+                "client_secret": dlt.secrets["client_secret"],
+"""
+API_KEY = """\
+                "type": "api_key",
+                "name": "api_key",
+                "api_key": dlt.secrets["api_key"],
+                "location": "query",
+"""
+
+
+def test_a_json_object_in_the_secret_answers_for_several_names(
+    tmp_path: Path, google: FakeMetadata, secrets: FakeSecretManager
+) -> None:
+    version = "projects/p/secrets/client/versions/1"
+    secrets.versions[version] = b'{"client_id": "sample-client", "client_secret": "hush-hush"}'
+    environment = google_environment(tmp_path / "google", google, secret_manager=secrets)
+    folder = project(tmp_path / "project", (API_KEY, OAUTH2))
+    with SampleApi(World(COUNTS, Behaviour(auth="bearer")), key="hush-hush") as api:
+        settings = {"API_KEY_SECRET": version, "BASE_URL": api.url, "BUCKET_URL": str(tmp_path / "data")}
+        with Function({**environment, **settings}, folder) as function:
+            assert function.post({"resource": "conversation_parts"}).json()["rows"] == 99
+            secrets.versions[version] = b'{"client_id": "sample-client"}'
+            response = function.post({"resource": "teams"})
+            error = response.json()["error"]
+            assert (response.status_code, error["type"]) == (500, "settings")
+            assert "CLIENT_SECRET" in error["message"]
+            assert "hush-hush" not in function.output
+
+
+def test_wrong_settings_are_named_all_at_once_and_nothing_is_called(tmp_path: Path) -> None:
+    with SampleApi(World(COUNTS)) as api:
+        wrong = {
+            "API_KEY_SECRET": "api-key",
+            "DESTINATION": "postgres",
+            "BUCKET_URL": "s3://bucket",
+            "DATASET_NAME": "my data",
+            "TIMEOUT_SECONDS": "soon",
+            "TASKS_QUEUE": "projects/p/locations/l/queues/q",
+            "LOG_LEVEL": "LOUD",
+        }
+        with Function({"HOME": str(tmp_path), "BASE_URL": api.url, **wrong}) as function:
+            for response in (function.post({"resource": "teams"}), function.get()):
+                error = response.json()["error"]
+                assert (response.status_code, error["type"]) == (500, "settings")
+                assert all(name in error["message"] for name in (*wrong, "TASKS_SERVICE_ACCOUNT", "FUNCTION_URL"))
+        assert api.requests == []
+
+
+def test_without_a_key_only_a_run_is_refused(tmp_path: Path) -> None:
+    with Function({"HOME": str(tmp_path), "BUCKET_URL": str(tmp_path / "data")}) as function:
+        assert function.get().json()["resources"]["teams"] == {
+            **dict.fromkeys(("place", "pass_started_at", "pass_rows", "verified", "checks", "completed_at")),
+            "status": "never",
+        }
+        response = function.post({"resource": "teams"})
+        assert (response.status_code, response.json()["error"]["type"]) == (500, "settings")
+        assert "API_KEY" in response.json()["error"]["message"]
+        assert function.post({"resource": "nothing"}).status_code == 400
