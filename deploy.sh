@@ -586,7 +586,7 @@ function_environment() {
 		"TASKS_QUEUE=projects/$PROJECT/locations/$REGION/queues/$QUEUE"
 		"TASKS_SERVICE_ACCOUNT=$CALL_ACCOUNT"
 		"FUNCTION_URL=$FUNCTION_URL"
-		"LOAD__DELETE_COMPLETED_JOBS=true"
+		# Memory is given back to the system, so that it stays flat: this has to be set before Python starts.
 		"ARROW_DEFAULT_MEMORY_POOL=system"
 		"MALLOC_ARENA_MAX=2"
 		"MALLOC_MMAP_THRESHOLD_=1048576"

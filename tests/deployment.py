@@ -144,15 +144,11 @@ class Deployment:
             "PYTHON": str(self.programs / "python"),
         }
 
-    def run(
-        self, *arguments: str, key: str | None = KEY, environment: Mapping[str, str] | None = None
-    ) -> Run:
+    def run(self, *arguments: str, key: str | None = KEY, environment: Mapping[str, str] | None = None) -> Run:
         """Run deploy.sh for the sample project; None as the key: nothing comes on standard input."""
         return self.run_bare("--project", PROJECT, *arguments, key=key, environment=environment)
 
-    def run_bare(
-        self, *arguments: str, key: str | None = None, environment: Mapping[str, str] | None = None
-    ) -> Run:
+    def run_bare(self, *arguments: str, key: str | None = None, environment: Mapping[str, str] | None = None) -> Run:
         """Run deploy.sh with these arguments."""
         calls_before = len(self.stub.calls)
         finished = subprocess.run(

@@ -236,11 +236,7 @@ def problem(call: Call, error: ApiError) -> str:
         "storage buckets describe",
     }:
         return f"[None] does not have permission to access p instance [p] (or it may not exist): {message}"
-    reason = (
-        f"\n- '@type': type.googleapis.com/google.rpc.ErrorInfo\n  reason: {error.reason}"
-        if error.reason
-        else ""
-    )
+    reason = f"\n- '@type': type.googleapis.com/google.rpc.ErrorInfo\n  reason: {error.reason}" if error.reason else ""
     return f"{error.status}: {message}{reason}"
 
 
@@ -258,8 +254,7 @@ def add(bindings: list[Json], flags: dict[str, str]) -> None:
                 binding["members"].append(flags["member"])
             return
     bindings.append(
-        {"role": flags["role"], "members": [flags["member"]]}
-        | ({"condition": condition} if condition else {})
+        {"role": flags["role"], "members": [flags["member"]]} | ({"condition": condition} if condition else {})
     )
 
 
@@ -367,9 +362,7 @@ class Commands:
             if error.code != 404:
                 raise
             path = f"v2/{self.parent}/functions"
-            return self.cloud.call(
-                "cloudfunctions", "POST", path, {"functionId": self.call.subjects[0]}, body
-            )
+            return self.cloud.call("cloudfunctions", "POST", path, {"functionId": self.call.subjects[0]}, body)
         fields = [f"{part}.{name}" for part, names in body.items() for name in names]
         return self.ask("PATCH", body, {"updateMask": ",".join(fields)})
 
@@ -399,9 +392,7 @@ class Commands:
         }
 
     def scheduler_jobs_list(self) -> Any:
-        jobs = json.loads(
-            json.dumps(self.cloud.call("cloudscheduler", "GET", f"v1/{self.parent}/jobs")["jobs"])
-        )
+        jobs = json.loads(json.dumps(self.cloud.call("cloudscheduler", "GET", f"v1/{self.parent}/jobs")["jobs"]))
         for job in jobs:
             target = job.get("httpTarget", {})
             target["body"] = target.get("body", "").replace("+", "-").replace("/", "_")

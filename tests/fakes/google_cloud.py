@@ -103,15 +103,14 @@ class GoogleCloud:
                 "enabled": sorted(self.enabled),
                 "resources": self.resources,
                 "policies": {
-                    name: sorted(map(json.dumps, bindings)) for name, bindings in self.policies.items()
+                    name: sorted(json.dumps(binding, sort_keys=True) for binding in bindings)
+                    for name, bindings in self.policies.items()
                 },
                 "versions": self.versions,
             }
         )
 
-    def call(
-        self, service: str, method: str, path: str, query: Json | None = None, body: Json | None = None
-    ) -> Json:
+    def call(self, service: str, method: str, path: str, query: Json | None = None, body: Json | None = None) -> Json:
         """Answer one request, or raise `ApiError`."""
         path = path.replace("projects/-/", f"projects/{self.project}/")
         request = f"{service} {method} {path}"
@@ -199,8 +198,7 @@ class GoogleCloud:
     def locations(self, parent: str, *, service: str, **_: Json) -> Json:
         return {
             "locations": [
-                {"name": f"{parent}/locations/{region}", "locationId": region}
-                for region in self.regions[service]
+                {"name": f"{parent}/locations/{region}", "locationId": region} for region in self.regions[service]
             ]
         }
 
@@ -208,9 +206,7 @@ class GoogleCloud:
 
     def create_account(self, parent: str, *, body: Json, **_: Json) -> Json:
         email = f"{body['accountId']}@{self.project}.iam.gserviceaccount.com"
-        return self._create(
-            f"{parent}/serviceAccounts/{email}", body.get("serviceAccount", {}) | {"email": email}
-        )
+        return self._create(f"{parent}/serviceAccounts/{email}", body.get("serviceAccount", {}) | {"email": email})
 
     def delete_account(self, name: str, **_: Json) -> Json:
         """As the real one: bindings stay, for an account that is gone."""
@@ -362,10 +358,7 @@ ROUTES: tuple[tuple[str, str, str, Callable[..., Json]], ...] = (
     ("cloudfunctions", "PATCH", rf"v2/{_FUNCTION}", GoogleCloud.patch_function),
     ("cloudfunctions", "DELETE", rf"v2/{_FUNCTION}", GoogleCloud.delete_function),
     ("cloudfunctions", "GET", r"v2/(projects/[^/]+/locations/[^/]+/operations/.+)", GoogleCloud.operation),
-    *(
-        (name, "GET", rf"v[12]/{_PROJECT}/locations", partial(GoogleCloud.locations, service=name))
-        for name in LOCATED
-    ),
+    *((name, "GET", rf"v[12]/{_PROJECT}/locations", partial(GoogleCloud.locations, service=name)) for name in LOCATED),
     ("any", "POST", rf"v\d/{_ANYTHING}:getIamPolicy", GoogleCloud.get_policy),
     ("any", "GET", rf"v\d/{_ANYTHING}:getIamPolicy", GoogleCloud.get_policy),
     ("any", "POST", rf"v\d/{_ANYTHING}:setIamPolicy", GoogleCloud.set_policy),

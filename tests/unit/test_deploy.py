@@ -68,9 +68,7 @@ def test_an_empty_project_gets_everything_and_nothing_else(
 @pytest.mark.parametrize(
     ("arguments", "environment"),
     [
-        pytest.param(
-            (), {"DESTINATION": "bigquery", "DESTINATION__BIGQUERY__LOCATION": "us-central1"}, id="bigquery"
-        ),
+        pytest.param((), {"DESTINATION": "bigquery", "DESTINATION__BIGQUERY__LOCATION": "us-central1"}, id="bigquery"),
         pytest.param(BUCKET, {"DESTINATION": "filesystem", "BUCKET_URL": "gs://sample-bucket"}, id="bucket"),
         pytest.param(
             ("--base-url", "https://api.example.com/v2?a=b,c"),
@@ -109,7 +107,6 @@ def test_the_function_is_what_the_design_says(
             "TASKS_QUEUE": QUEUE,
             "TASKS_SERVICE_ACCOUNT": CALL,
             "FUNCTION_URL": URL,
-            "LOAD__DELETE_COMPLETED_JOBS": "true",
             "ARROW_DEFAULT_MEMORY_POOL": "system",
             "MALLOC_ARENA_MAX": "2",
             "MALLOC_MMAP_THRESHOLD_": "1048576",
@@ -131,10 +128,7 @@ def test_every_name_follows_the_options(deployment: Deployment) -> None:
 
     place = f"{HERE}/locations/europe-west1"
     assert names(deployment.cloud) == {
-        *(
-            f"{HERE}/serviceAccounts/crm-{part}@{PROJECT}.iam.gserviceaccount.com"
-            for part in ("run", "call", "build")
-        ),
+        *(f"{HERE}/serviceAccounts/crm-{part}@{PROJECT}.iam.gserviceaccount.com" for part in ("run", "call", "build")),
         f"{HERE}/secrets/Their_Key-1",
         f"{place}/queues/crm-tasks",
         f"{place}/functions/crm",
@@ -144,10 +138,7 @@ def test_every_name_follows_the_options(deployment: Deployment) -> None:
     service = deployment.cloud.resources[f"{place}/functions/crm"]["serviceConfig"]
     assert service["availableMemory"] == "4Gi"
     assert service["environmentVariables"]["DESTINATION__BIGQUERY__LOCATION"] == "europe-west1"
-    assert (
-        service["environmentVariables"]["FUNCTION_URL"]
-        == f"https://europe-west1-{PROJECT}.cloudfunctions.net/crm"
-    )
+    assert service["environmentVariables"]["FUNCTION_URL"] == f"https://europe-west1-{PROJECT}.cloudfunctions.net/crm"
     conditions = {expression for _, _, expression in bindings(deployment.cloud)[HERE]}
     assert data_sets_condition("crm_raw") in conditions
 
@@ -211,9 +202,7 @@ def test_a_new_bucket_is_where_the_function_is_and_is_closed(deployment: Deploym
 def test_a_bucket_that_was_there_is_used_as_it_is(deployment: Deployment) -> None:
     theirs = {"name": "sample-bucket", "location": "US"}
     deployment.cloud.resources["b/sample-bucket"] = dict(theirs)
-    deployment.cloud.policies["b/sample-bucket"] = [
-        {"role": "roles/storage.admin", "members": ["user:a@example.com"]}
-    ]
+    deployment.cloud.policies["b/sample-bucket"] = [{"role": "roles/storage.admin", "members": ["user:a@example.com"]}]
     deployment.deploy(*BUCKET)
 
     assert deployment.cloud.resources["b/sample-bucket"] == theirs
@@ -305,9 +294,7 @@ def test_a_paused_job_stays_paused(deployment: Deployment) -> None:
             id="from-a-bucket-to-bigquery",
         ),
         pytest.param(("--dataset", "former"), (), ON_BIGQUERY, id="another-data-set"),
-        pytest.param(
-            ("--destination", "filesystem", "--bucket", "former"), BUCKET, ON_BUCKET, id="another-bucket"
-        ),
+        pytest.param(("--destination", "filesystem", "--bucket", "former"), BUCKET, ON_BUCKET, id="another-bucket"),
         pytest.param(("--secret", "former"), (), ON_BIGQUERY, id="another-secret"),
     ],
 )
@@ -350,9 +337,7 @@ def test_another_cron_updates_that_job_alone(deployment: Deployment) -> None:
     deployment.schedule(SCHEDULES | {"users": "0 0 1 * *"})
     again = deployment.deploy()
 
-    assert [call.subjects for call in again.calls if call.words == "scheduler jobs update http"] == [
-        (f"{NAME}-users",)
-    ]
+    assert [call.subjects for call in again.calls if call.words == "scheduler jobs update http"] == [(f"{NAME}-users",)]
     assert jobs(deployment.cloud)[f"{NAME}-users"]["schedule"] == "0 0 1 * *"
 
 
@@ -360,31 +345,21 @@ def test_another_cron_updates_that_job_alone(deployment: Deployment) -> None:
     ("name", "described", "stays"),
     [
         pytest.param("nightly", job(URL, '{"resource": "gone"}'), False, id="ours-whatever-its-name"),
-        pytest.param(
-            "nightly", job(f"{URL}/", '{\n "resource":\t"gone"}'), False, id="ours-however-it-is-spelled"
-        ),
+        pytest.param("nightly", job(f"{URL}/", '{\n "resource":\t"gone"}'), False, id="ours-however-it-is-spelled"),
         pytest.param(
             "nightly",
             job("https://rest-api-loader-k7w5x2-uc.a.run.app", '{"resource": "gone"}'),
             False,
             id="ours-by-its-other-address",
         ),
-        pytest.param(
-            "nightly", job(URL, '{"resource": "users", "restart": true}'), True, id="for-a-living-resource"
-        ),
+        pytest.param("nightly", job(URL, '{"resource": "users", "restart": true}'), True, id="for-a-living-resource"),
         pytest.param("nightly", job(URL, "ping"), True, id="for-no-resource"),
-        pytest.param(
-            f"{NAME}-gone", job("https://else.example.com", '{"resource": "gone"}'), True, id="theirs"
-        ),
+        pytest.param(f"{NAME}-gone", job("https://else.example.com", '{"resource": "gone"}'), True, id="theirs"),
         pytest.param(f"{NAME}-gone", job(f"{URL}-2", '{"resource": "gone"}'), True, id="of-a-longer-address"),
-        pytest.param(
-            f"{NAME}-gone", {"schedule": "* * * * *", "pubsubTarget": {}}, True, id="without-an-address"
-        ),
+        pytest.param(f"{NAME}-gone", {"schedule": "* * * * *", "pubsubTarget": {}}, True, id="without-an-address"),
     ],
 )
-def test_whose_a_job_is_its_address_decides(
-    deployment: Deployment, name: str, described: Json, *, stays: bool
-) -> None:
+def test_whose_a_job_is_its_address_decides(deployment: Deployment, name: str, described: Json, *, stays: bool) -> None:
     deployment.deploy()
     put_job(deployment.cloud, name, described)
     before = jobs(deployment.cloud)
@@ -393,9 +368,7 @@ def test_whose_a_job_is_its_address_decides(
 
 
 def test_a_name_that_is_taken_by_somebody_elses_job_is_left_to_them(deployment: Deployment) -> None:
-    theirs = put_job(
-        deployment.cloud, f"{NAME}-users", job("https://else.example.com", '{"resource": "users"}')
-    )
+    theirs = put_job(deployment.cloud, f"{NAME}-users", job("https://else.example.com", '{"resource": "users"}'))
     before = dict(theirs)
     deployment.deploy()
 
@@ -405,9 +378,7 @@ def test_a_name_that_is_taken_by_somebody_elses_job_is_left_to_them(deployment: 
 
 
 def test_names_of_resources_may_be_anything(deployment: Deployment) -> None:
-    deployment.schedule(
-        {"a.b": "1 * * * *", "a b": "2 * * * *", 'say "hi" \\o/': "3 * * * *", "größe": "4 * * * *"}
-    )
+    deployment.schedule({"a.b": "1 * * * *", "a b": "2 * * * *", 'say "hi" \\o/': "3 * * * *", "größe": "4 * * * *"})
     deployment.deploy()
 
     made = jobs(deployment.cloud).values()

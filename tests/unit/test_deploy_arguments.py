@@ -35,10 +35,7 @@ OPTIONS = (
         pytest.param(("--dry-run",), id="no-project"),
         *(pytest.param((*PROJECT_OPTION, option), id=f"{option}-without-value") for option in OPTIONS),
         *(pytest.param((*PROJECT_OPTION, option, ""), id=f"{option}-empty") for option in OPTIONS),
-        *(
-            pytest.param((*PROJECT_OPTION, option, "--dry-run"), id=f"{option}-eats-no-option")
-            for option in OPTIONS
-        ),
+        *(pytest.param((*PROJECT_OPTION, option, "--dry-run"), id=f"{option}-eats-no-option") for option in OPTIONS),
         pytest.param((*PROJECT_OPTION, "--regoin", "us-central1"), id="unknown-option"),
         pytest.param((*PROJECT_OPTION, "destroy"), id="unknown-word"),
         pytest.param((*PROJECT_OPTION, ""), id="empty-word"),

@@ -64,9 +64,7 @@ def test_a_step_that_was_done_although_it_failed_is_not_done_twice(deployment: D
 
 
 @pytest.mark.parametrize("service", LOCATED)
-def test_a_region_that_a_service_lacks_is_refused_before_anything_is_made(
-    deployment: Deployment, service: str
-) -> None:
+def test_a_region_that_a_service_lacks_is_refused_before_anything_is_made(deployment: Deployment, service: str) -> None:
     deployment.cloud.regions[service] = ["europe-west1", "us-central11"]
     run = deployment.run()
     assert run.status == 1
@@ -158,12 +156,8 @@ def test_a_function_of_the_first_generation_is_left_alone(deployment: Deployment
 @pytest.mark.parametrize(
     ("status", "complaint", "text", "remedy"),
     [
-        pytest.param(
-            1, "source_config.py: no NAME", "", "correct source_config.py", id="wrong-configuration"
-        ),
-        pytest.param(
-            1, "ModuleNotFoundError: No module named 'dlt'", "", "run `make` first", id="without-dlt"
-        ),
+        pytest.param(1, "source_config.py: no NAME", "", "correct source_config.py", id="wrong-configuration"),
+        pytest.param(1, "ModuleNotFoundError: No module named 'dlt'", "", "run `make` first", id="without-dlt"),
         pytest.param(0, "", "", "correct source_config.py", id="no-resources"),
         pytest.param(0, "", "contacts 5 * * * *", "correct source_config.py", id="no-tab"),
         pytest.param(0, "", "contacts\t5 * * * *\nusers\t", "correct source_config.py", id="no-cron"),
