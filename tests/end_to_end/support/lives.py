@@ -66,7 +66,9 @@ class Lives:
         self._forker = subprocess.Popen(command, cwd=ROOT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         """End it."""
         self._forker.communicate()
 
@@ -146,7 +148,7 @@ def _load() -> None:
 
 
 def _serve(port: int) -> None:
-    application = create_app(target="load", source=str(ROOT / "main.py"))
+    application = create_app(target="load", source=str(ROOT / "main.py"))  # type: ignore[no-untyped-call]
     make_server(ADDRESS, port, application, threaded=True).serve_forever()
 
 

@@ -32,7 +32,7 @@ def sample_config(api: SampleApi, resources: list[Any] | None = None, **client: 
 
 
 def offset_paged(name: str = "contacts", limit: int = 100, **more: Any) -> dict[str, Any]:
-    """Describe a resource that is paged by offset; `more` are fields of the resource, `params` those of its endpoint."""
+    """Describe a resource paged by offset; `more` are fields of the resource, `params` those of its endpoint."""
     endpoint = {
         "path": f"/v1/{name}",
         "data_selector": "data",

@@ -1,4 +1,4 @@
-"""What is in a Delta table, read so that the process that reads it ends well (`QueryBuilder`, not `to_pyarrow_table`)."""
+"""What is in a Delta table, read so that the reading process ends well (`QueryBuilder`, not `to_pyarrow_table`)."""
 
 from collections import Counter
 from dataclasses import dataclass
