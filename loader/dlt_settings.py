@@ -6,6 +6,7 @@ from typing import Any
 from dlt.common.configuration.container import Container
 from dlt.common.configuration.providers import CustomLoaderDocProvider
 from dlt.common.configuration.specs import PluggableRunContext
+from dlt.common.runtime.telemetry import stop_telemetry
 from dlt.load import Load
 
 PROVIDER = "loader defaults"
@@ -46,11 +47,14 @@ class QuickLoad(Load):
 
 def apply(destination: str) -> None:
     """Set dlt up for a destination; doing it again changes nothing."""
-    providers = Container()[PluggableRunContext].providers
+    context = Container()[PluggableRunContext]
     provider = CustomLoaderDocProvider(PROVIDER, lambda: defaults(destination), supports_secrets=False, locations=[])
-    if PROVIDER in providers:
-        providers[PROVIDER] = provider
+    if PROVIDER in context.providers:
+        context.providers[PROVIDER] = provider
     else:
-        providers.add_provider(provider)
+        context.providers.add_provider(provider)
+        # dlt has set itself up at its import, telemetry and all, before it could see this provider
+        stop_telemetry()
+        context.initialize_runtime()
     # by name: `dlt.pipeline` is a function to the outside
     importlib.import_module("dlt.pipeline.pipeline").Load = QuickLoad  # type: ignore[attr-defined]
