@@ -11,16 +11,26 @@ from dlt.load import Load
 
 PROVIDER = "loader defaults"
 
-DEFAULTS: dict[str, Any] = {
-    "runtime": {"dlthub_telemetry": False, "log_level": "ERROR"},
-    "extract": {"next_item_mode": "fifo", "workers": 1},
-    # finished packages would stay in the working folder, which is memory in a function
-    "load": {"delete_completed_jobs": True, "raise_on_max_retries": 5},
-}
-"""dlt's settings; a variable of the user's, like LOAD__DELETE_COMPLETED_JOBS, wins."""
-
 POLL_SECONDS = 0.02
 """How often dlt looks whether a load job is done. Its own value is 1.0, slept in every load."""
+
+
+def defaults(destination: str) -> dict[str, Any]:
+    """Give dlt's settings for a destination; a variable of the user's, like LOAD__DELETE_COMPLETED_JOBS, wins."""
+    return {
+        "runtime": {"dlthub_telemetry": False, "log_level": "ERROR"},
+        "extract": {"next_item_mode": "fifo", "workers": 1},
+        "sources": {
+            "data_writer": {
+                # each page is written at once: dlt would keep 5,000 rows in memory, where no bound of a chunk sees them
+                "buffer_max_items": 1,
+                # a bucket's chunk is bounded by the memory that its rows take, which packed bytes don't tell
+                "disable_compression": destination == "filesystem",
+            }
+        },
+        # finished packages would stay in the working folder, which is memory in a function
+        "load": {"delete_completed_jobs": True, "raise_on_max_retries": 5},
+    }
 
 
 class QuickLoad(Load):
@@ -35,14 +45,15 @@ class QuickLoad(Load):
         """Ignore what dlt sets."""
 
 
-def apply() -> None:
-    """Set dlt up, once per process; doing it again changes nothing."""
+def apply(destination: str) -> None:
+    """Set dlt up for a destination; doing it again changes nothing."""
     context = Container()[PluggableRunContext]
-    if PROVIDER not in context.providers:
-        context.providers.add_provider(
-            CustomLoaderDocProvider(PROVIDER, lambda: DEFAULTS, supports_secrets=False, locations=[])
-        )
-        # dlt has started with its own defaults by now, so its telemetry is on: start again
+    provider = CustomLoaderDocProvider(PROVIDER, lambda: defaults(destination), supports_secrets=False, locations=[])
+    if PROVIDER in context.providers:
+        context.providers[PROVIDER] = provider
+    else:
+        context.providers.add_provider(provider)
+        # dlt has set itself up at its import, telemetry and all, before it could see this provider
         stop_telemetry()
         context.initialize_runtime()
     # by name: `dlt.pipeline` is a function to the outside

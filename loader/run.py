@@ -63,7 +63,7 @@ class Run:
         """
         began = self._deadline.clock.monotonic()
         try:
-            dlt_settings.apply()
+            dlt_settings.apply(self._settings.destination)
             self.report.phase = "opening the destination"
             with destination_errors():
                 destination = open_destination(self._settings, self._gate)

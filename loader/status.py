@@ -46,7 +46,7 @@ def status(description: Description, settings: Settings) -> dict[str, Any]:
     Raises:
         DestinationError: it could not be read.
     """
-    dlt_settings.apply()
+    dlt_settings.apply(settings.destination)
     with destination_errors():
         destination = open_destination(settings, Gate())
         resources = {name: _committed(description, destination, settings, name) for name in description.resources()}

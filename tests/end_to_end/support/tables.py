@@ -1,0 +1,49 @@
+"""What is in a Delta table, read so that the reading process ends well (`QueryBuilder`, not `to_pyarrow_table`)."""
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from deltalake import DeltaTable, QueryBuilder
+
+from tests.sample_api import Row
+
+
+def rows_of(bucket: Path, resource: str = "contacts", columns: str = "*", dataset: str = "analytics") -> list[Row]:
+    """Give the rows of a resource's table; none if there is no table."""
+    folder = bucket / dataset / resource
+    if not DeltaTable.is_deltatable(str(folder)):
+        return []
+    found = QueryBuilder().register("rows", DeltaTable(str(folder))).execute(f"SELECT {columns} FROM rows")  # noqa: S608
+    rows: list[Row] = pa.table(found).to_pylist()
+    return rows
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """What a table lacks, or has too much."""
+
+    missing: list[Any]
+    doubled: list[Any]
+    stale: list[Any]
+    """Keys of rows that are there in an older revision."""
+    foreign: list[Any]
+    """Keys that the API does not have."""
+
+
+EXACT = Difference([], [], [], [])
+
+
+def difference(bucket: Path, living: list[Row], resource: str = "contacts") -> Difference:
+    """Compare a table with the API's living rows, by key and revision."""
+    rows = rows_of(bucket, resource, "id, revision")
+    counted = Counter(row["id"] for row in rows)
+    revisions = {row["id"]: row["revision"] for row in living}
+    return Difference(
+        missing=sorted(revisions.keys() - counted.keys()),
+        doubled=sorted(key for key, count in counted.items() if count > 1),
+        stale=sorted({row["id"] for row in rows if row["revision"] < revisions.get(row["id"], 0)}),
+        foreign=sorted(counted.keys() - revisions.keys()),
+    )

@@ -1,0 +1,40 @@
+"""dlt is set up as the loader needs it, whatever it had set up by itself at its import."""
+
+import inspect
+import subprocess
+import sys
+
+import pytest
+from dlt.common.data_writers.buffered import BufferedDataWriter
+from dlt.load import Load
+
+from loader import dlt_settings
+
+TELEMETRY = """
+from dlt.common.runtime import anon_tracker
+from loader import dlt_settings
+dlt_settings.apply("filesystem")
+dlt_settings.apply("filesystem")
+import dlt.common.configuration.container as container
+from dlt.common.configuration.specs import PluggableRunContext
+config = container.Container()[PluggableRunContext].context.runtime_config
+print(config.dlthub_telemetry, anon_tracker._ANON_TRACKER_ENDPOINT, config.log_level)
+"""
+
+
+def test_telemetry_is_off_without_a_variable_that_says_so() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", TELEMETRY], env={"HOME": "/"}, capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout.split() == ["False", "None", "ERROR"], done.stderr
+
+
+def test_dlt_still_has_the_names_that_are_set() -> None:
+    assert "self._run_loop_sleep_duration" in inspect.getsource(inspect.getmodule(Load) or Load)
+    assert {"buffer_max_items", "disable_compression"} <= set(inspect.signature(BufferedDataWriter).parameters)
+
+
+@pytest.mark.parametrize(("destination", "is_packed"), [("filesystem", False), ("bigquery", True)])
+def test_a_chunk_is_measured_by_the_memory_that_its_rows_take(destination: str, *, is_packed: bool) -> None:
+    writer = dlt_settings.defaults(destination)["sources"]["data_writer"]
+    assert writer == {"buffer_max_items": 1, "disable_compression": not is_packed}
