@@ -94,9 +94,9 @@ class Chunks:
         )
         source = build(self._chosen, self._session, reader)
         history = passes(self._chosen.resource, lambda: reader.completed, self._report.schema_changes)
-        source.resources.add(history)
         for resource in (source.resources[self._chosen.resource], history):
             self._destination.adapt(resource)
+        source.resources.add(history)
         with explained(self._chosen):
             self._pipeline.extract(source)
         return reader

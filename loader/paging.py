@@ -132,7 +132,7 @@ class PlacedPaginator(BasePaginator):
     def go_on(self, inner: BasePaginator, place: Place, request: Request) -> None:
         """Make `request` ask for the page at `place`."""
         if isinstance(inner, RangePaginator):
-            inner.current_value = place["page"]
+            inner.current_value, inner.base_index = place["page"], place["first"]
         elif isinstance(inner, BaseReferencePaginator):
             inner._next_reference = place["url"] if "url" in place else place["cursor"]  # noqa: SLF001
         inner.update_request(request)
@@ -185,7 +185,7 @@ class PlacedPaginator(BasePaginator):
         """Give the place of the page that `request` asks for."""
         place: dict[str, Any] = {}
         if isinstance(inner, RangePaginator):
-            place = {"page": inner.current_value}
+            place = {"page": inner.current_value, "first": inner.base_index}
         elif isinstance(inner, BaseNextUrlPaginator):
             place = {"url": without_secrets(request.url)}
         elif isinstance(inner, BaseReferencePaginator):
