@@ -1,5 +1,6 @@
 """source_config.py -> the dlt source of one resource, read through our session and from its place."""
 
+import copy
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import ModuleType
@@ -191,7 +192,8 @@ def _endpoints(config: RESTAPIConfig) -> tuple[dict[str, Any], dict[str, Any]]:
 
 def _paginator(config: RESTAPIConfig, resource: Mapping[str, Any]) -> Any:
     own = create_paginator(resource["endpoint"].get("paginator"))
-    return own or create_paginator(config["client"].get("paginator"))
+    # an instance that outlives the run would remember where it stopped
+    return copy.deepcopy(own or create_paginator(config["client"].get("paginator")))
 
 
 def _disposition(resource: Mapping[str, Any]) -> str:
