@@ -3,7 +3,7 @@
 import contextlib
 import os
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,9 @@ WORTH_SECONDS = 1.0
 DIED_WITH = "commit_seconds_left"
 """What a run notes in its lease when it begins a commit: if it dies in it, the next one keeps back more."""
 
+LAST_COMMIT = "commit"
+"""What it notes there when a commit has ended: the last one of a run can't tell of itself in what it commits."""
+
 
 class Chunks:
     """The chunk loop of one run."""
@@ -55,6 +58,8 @@ class Chunks:
         self._deadline: Deadline = session.deadline
         self._box_seconds = self._deadline.left()
         self._folder = Path(pipeline.pipelines_dir)
+        kept = lease.inherited.get(LAST_COMMIT)
+        self._last_commit = Commit(**kept) if kept else None
 
     def load(self, record: Record) -> None:
         """Read and commit chunks until the pass is complete, the time is up, or a page fails for good.
@@ -68,10 +73,11 @@ class Chunks:
             self._report.phase = "reading"
             reader = self._read(record)
             if reader.pages_read == 0 and reader.end is not End.OF_PASS:
+                self._commit_beginning(reader)
                 self._stop(reader)
                 return
-            self._report.phase = "committing to the destination"
             record = self._commit(reader)
+            self._report.chunks += 1
             if reader.completed:
                 self._report.status = "complete"
                 for line in advice(reader.completed.checks):
@@ -110,35 +116,43 @@ class Chunks:
         return Bounds(
             deadline=self._deadline,
             box_seconds=self._box_seconds,
-            last_commit=record.commit,
+            last_commit=self._last_commit or record.commit,
             least_reserve=2 * float(self._lease.inherited.get(DIED_WITH, 0.0)),
             chunk_seconds=self._destination.chunk_seconds(self._chosen.siblings),
             chunk_bytes=self._destination.chunk_bytes,
         )
 
     def _commit(self, reader: Reader) -> Record:
+        self._report.phase = "committing to the destination"
         clock, size = self._deadline.clock, folder_bytes(self._folder)
         began = clock.monotonic()
         self._lease.note(**{DIED_WITH: self._deadline.left()})
         with explained(self._chosen):
             normalized = self._pipeline.normalize(workers=1)
             loaded = self._pipeline.load(workers=1, raise_on_failed_jobs=True)
-        commit = Commit(clock.monotonic() - began, size)
+        commit = self._last_commit = Commit(clock.monotonic() - began, size)
+        self._lease.note(**{LAST_COMMIT: asdict(commit)})
         self._tell(reader, rows_of(normalized, self._pipeline.default_schema), loaded, commit)
         return replace(reader.record, commit=commit)
+
+    def _commit_beginning(self, reader: Reader) -> None:
+        """Commit that a pass has begun, if time is left for it: so a later run can be told to go on with it."""
+        has_time = self._bounds(reader.record).read_until(0).left() > 0
+        if has_time and reader.failure is None and not self._report.pass_is_kept:
+            self._commit(reader)
 
     def _tell(self, reader: Reader, rows: int, loaded: LoadInfo, commit: Commit) -> None:
         """Take the chunk into the report, now that it is committed."""
         report = self._report
         report.rows += rows
         report.pages += reader.pages_read
-        report.chunks += 1
+        report.pass_is_kept = True
         report.schema_changes += new_columns(loaded)
         report.passed(reader.current, reader.completed)
         logger.info(
             "%s: chunk %d committed: %d rows, %d pages; read in %.1f s, committed in %.1f s; next place: %s.",
             report.resource,
-            report.chunks,
+            report.chunks + 1,
             rows,
             reader.pages_read,
             reader.seconds,

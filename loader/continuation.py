@@ -89,7 +89,6 @@ def _create(settings: Settings, name: str, report: Report, deadline: Deadline) -
         transport="rest", client_options={"api_endpoint": emulator} if emulator else None
     )
     least, most = DISPATCH_SECONDS
-    current_pass = report.current_pass or {}
     task = tasks_v2.Task(
         name=f"{settings.tasks_queue}/tasks/{name}",
         dispatch_deadline=duration_pb2.Duration(seconds=min(max(math.ceil(settings.timeout_seconds), least), most)),
@@ -97,7 +96,7 @@ def _create(settings: Settings, name: str, report: Report, deadline: Deadline) -
             url=settings.function_url,
             http_method=tasks_v2.HttpMethod.POST,
             headers={"Content-Type": "application/json"},
-            body=json.dumps({"resource": report.resource, "pass": current_pass["started_at"]}).encode(),
+            body=json.dumps(report.next_request()).encode(),
             oidc_token=tasks_v2.OidcToken(
                 service_account_email=settings.tasks_service_account, audience=settings.function_url
             ),

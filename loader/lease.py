@@ -37,7 +37,7 @@ class LeaseStore(Protocol):
             expires_at: when it ends by itself, in seconds since 1970.
 
         Returns:
-            What the holder before wrote down; empty if it released the lease, or there was none.
+            What the holder before wrote down; empty if there was none, or the store forgets it with a release.
         """
 
     def renew(self, expires_at: float, note: Mapping[str, Any]) -> None:
@@ -58,7 +58,7 @@ class Lease:
         self._deadline = deadline
         self._clock: Clock = deadline.clock
         self.inherited = inherited
-        """What a holder that died had written down."""
+        """What the holder before had written down."""
         self._note: dict[str, Any] = {}
         self._released = threading.Event()
         self._expires_at = expiry(deadline)
@@ -76,8 +76,8 @@ class Lease:
         return self._store.number
 
     def note(self, **facts: Any) -> None:
-        """Write something down for who takes the lease over, should this run die."""
-        self._note |= facts
+        """Write something down, instead of what was there, for who takes the lease next."""
+        self._note = facts
         self._renew()
 
     def check(self) -> None:
@@ -93,10 +93,14 @@ class Lease:
             )
 
     def release(self) -> None:
-        """Give it back, so that the next run need not wait until it expires."""
-        if not self._released.is_set():
-            self._released.set()
+        """Give it back, so that the next run need not wait until it expires; if that fails, it has to."""
+        if self._released.is_set():
+            return
+        self._released.set()
+        try:
             self._store.release()
+        except Exception as error:  # noqa: BLE001 - what the run has done stays done
+            logger.warning("The lease could not be given back: %s: %s", type(error).__name__, error)
 
     def abandon(self) -> None:
         """Stop renewing it: it is left to expire."""

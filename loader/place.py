@@ -2,9 +2,12 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping, MutableMapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
+
+from dlt.common.configuration.specs import BaseConfiguration
 
 from loader.chunk import Commit
 from loader.verdict import Evidence, checks, verified
@@ -116,8 +119,17 @@ def fingerprint(*parts: Any) -> str:
 
 
 def _describe(value: Any) -> Any:
-    attributes = getattr(value, "__dict__", {})
-    return [type(value).__qualname__, {name: str(item) for name, item in sorted(attributes.items())}]
+    if isinstance(value, BaseConfiguration):
+        # dlt's `incremental`: besides its configuration it holds what it has seen
+        attributes = {name: getattr(value, name) for name in value.get_resolvable_fields()}
+    else:
+        attributes = getattr(value, "__dict__", {})
+    texts = {name: _ADDRESS.sub("", str(item)) for name, item in sorted(attributes.items())}
+    return [type(value).__qualname__, texts]
+
+
+_ADDRESS = re.compile(r" at 0x[0-9a-f]+")
+"""What Python shows of an object that has no text of its own: another one in each process."""
 
 
 def shown(place: Mapping[str, Any] | None) -> dict[str, Any] | None:

@@ -42,6 +42,10 @@ class Report:
     """Pages read so far, committed or not."""
     pass_is_over: bool = False
     """Whether it was skipped because the pass that it was to go on with is over."""
+    is_restart: bool = False
+    """Whether it was to forget place and incremental cursors."""
+    pass_is_kept: bool = False
+    """Whether the pass is committed, if only its beginning, so that a later run can go on with it."""
     lease: str = ""
     """The number of the lease that it held."""
     wake_at: float | None = None
@@ -78,6 +82,12 @@ class Report:
             "verified": completed.verified if completed else None,
             "checks": dict(completed.checks) if completed else checks(Evidence()),
         }
+
+    def next_request(self) -> dict[str, Any]:
+        """Give the request that goes on where this run stopped."""
+        if self.pass_is_kept and self.current_pass:
+            return {"resource": self.resource, "pass": self.current_pass["started_at"]}
+        return {"resource": self.resource, **({"restart": True} if self.is_restart else {})}
 
     def answer(self) -> dict[str, Any]:
         """Give the fields of the answer."""

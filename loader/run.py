@@ -2,7 +2,7 @@
 
 import shutil
 import tempfile
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import Any
@@ -16,7 +16,7 @@ from loader.destination import Destination, open_destination
 from loader.failures import destination_errors
 from loader.lease import Gate, Lease
 from loader.log import logger
-from loader.place import Record
+from loader.place import STATE_KEY, Record
 from loader.reader import now
 from loader.report import Report
 from loader.secret import SecretManager
@@ -46,7 +46,7 @@ class Run:
         deadline: Deadline,
         progress: Callable[[Report], None] = lambda _: None,
     ) -> None:
-        self.report = Report(order.resource)
+        self.report = Report(order.resource, is_restart=order.restart)
         self._order = order
         self._settings = settings
         self._module = module
@@ -87,6 +87,8 @@ class Run:
         self.report.lease = lease.number
         folder = tempfile.mkdtemp(prefix="loader-")
         try:
+            # the lease may have come when the run was abandoned already
+            self._gate.pass_through()
             self.report.phase = "fetching the key"
             description = describe(self._module, SecretManager(self._settings.api_key_secret, self._deadline))
             chosen = plan(description, self._order.resource)
@@ -105,14 +107,13 @@ class Run:
                 Chunks(chosen, destination, pipeline, session, lease, self.report, self._progress).load(record)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
-            with destination_errors():
-                lease.release()
+            lease.release()
 
     def _begin(self, pipeline: dlt.Pipeline, chosen: Plan) -> Record | None:
         """Begin the run on the committed record; None if there is nothing to do for it."""
         with pipeline.managed_state() as state:
             kept = resource_state(state, chosen)
-            record = Record.of(kept) or Record(chosen.fingerprint)
+            record = Record.of(kept) or self._unknown(kept, chosen)
             started_at = record.current.started_at if record.current else None
             if self._order.pass_started_at not in (None, started_at):
                 self._skip("the pass that it was to go on with is over")
@@ -130,8 +131,16 @@ class Run:
                 record = replace(record, current=None)
         if not chosen.may_pause:
             logger.info("%s is read in one run: %s.", chosen.resource, chosen.why_whole)
-        clock = self._deadline.clock
-        return replace(record, fingerprint=chosen.fingerprint).began(now(clock))
+        self.report.pass_is_kept = record.current is not None
+        return replace(record, fingerprint=chosen.fingerprint).began(now(self._deadline.clock))
+
+    def _unknown(self, kept: Mapping[str, Any], chosen: Plan) -> Record:
+        """Give the record of a resource that has none, or one of another version of this program."""
+        if STATE_KEY in kept:
+            logger.warning(
+                "%s: its place was kept by another version of this program; a new pass begins.", chosen.resource
+            )
+        return Record(chosen.fingerprint)
 
     def _skip(self, reason: str) -> None:
         self.report.status, self.report.reason = "skipped", reason

@@ -1,7 +1,7 @@
 """One request of the API, from the first byte sent to the last byte read: retried, and never past the deadline."""
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from email.utils import mktime_tz, parsedate_tz
 from typing import Any, Self
@@ -151,8 +151,9 @@ class Session(requests.Session):
     @staticmethod
     def _give_up(opened: list[Response]) -> TimeIsUpError:
         for response in opened:
-            # a body that drips would keep its thread for ever
-            response.raw.shutdown()
+            # a body that drips would keep its thread for ever; one that has just ended has nothing left to shut
+            with suppress(AttributeError, OSError, RuntimeError, ValueError):
+                response.raw.shutdown()
         return TimeIsUpError("a page did not come in time")
 
     def _is_transient(self, error: BaseException) -> bool:

@@ -121,4 +121,4 @@ def _runs(
             seconds = max(report.wake_at - clock.time(), 0.0)
             logger.warning("%s: the API wants %.0f s before the next request; waiting.", resource, seconds)
             clock.sleep(seconds)
-        order = Order(resource)
+        order = Order(resource, restart=restart and not report.pass_is_kept)

@@ -192,7 +192,7 @@ def _endpoints(config: RESTAPIConfig) -> tuple[dict[str, Any], dict[str, Any]]:
 
 def _paginator(config: RESTAPIConfig, resource: Mapping[str, Any]) -> Any:
     own = create_paginator(resource["endpoint"].get("paginator"))
-    # an instance of the configuration's stays as it is: what was read with it is no part of it
+    # an instance that outlives the run would remember where it stopped
     return copy.deepcopy(own or create_paginator(config["client"].get("paginator")))
 
 

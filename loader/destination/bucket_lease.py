@@ -7,6 +7,7 @@ once in fifty rounds exactly one had won.
 import json
 import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,11 @@ class NumberedFiles:
     def take(self, expires_at: float) -> Mapping[str, Any] | None:
         """Take the next number, if the highest is over."""
         highest = max(self._numbers(), default=0)
-        before: dict[str, Any] = self._read(highest) if highest else {"expires_at": 0.0}
+        try:
+            before: dict[str, Any] = self._read(highest) if highest else {"expires_at": 0.0}
+        except FileNotFoundError:
+            # so many came and went since we looked that it was cleared away
+            return None
         if before["expires_at"] > self._clock.time():
             return None
         self._record = {"holder": uuid.uuid4().hex, "expires_at": expires_at}
@@ -49,7 +54,8 @@ class NumberedFiles:
         self._mine = highest + 1
         for number in numbers:
             if number <= self._mine - KEPT:
-                self._files.rm_file(self._path(number))
+                with suppress(FileNotFoundError):
+                    self._files.rm_file(self._path(number))
         note: Mapping[str, Any] = before.get("note", {})
         return note
 
@@ -64,7 +70,7 @@ class NumberedFiles:
 
     def release(self) -> None:
         """Let it be over."""
-        self._record = {"holder": self._record["holder"], "expires_at": 0.0}
+        self._record |= {"expires_at": 0.0}
         self._write()
 
     def _path(self, number: int) -> str:
