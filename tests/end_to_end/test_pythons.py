@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from tests import interpreters
+from tests.end_to_end.support import ids_of
 from tests.function import ROOT
 from tests.sample_api import KEY, SampleApi, World
-from tests.tables import ids
 
 DEPLOYED = "3.13"
 
@@ -31,7 +31,7 @@ def test_a_load_from_an_empty_environment(tmp_path: Path, version: str) -> None:
         output = run(f"{folder}/bin/python", "main.py", "contacts", "--json", PATH=os.environ["PATH"], **settings)
     answer = json.loads(output)
     assert (answer["status"], answer["rows"], answer["pass"]["verified"]) == ("complete", 250, True)
-    assert ids(tmp_path / "data" / "analytics" / "contacts") == list(range(1, 251))
+    assert ids_of(tmp_path / "data", "contacts") == list(range(1, 251))
 
 
 def run(*command: str, **environment: str) -> str:
