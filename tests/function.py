@@ -1,13 +1,11 @@
-"""The function as it is deployed: served by functions-framework, in a process of its own, on a free port."""
+"""The function as it is served: functions-framework in a process of its own, with an environment of its own."""
 
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -20,58 +18,66 @@ from tests.local_server import ADDRESS
 
 ROOT = Path(__file__).parents[1]
 START_SECONDS = 60.0
-"""Longest wait for the function to listen; importing dlt takes some seconds on a busy machine."""
+"""Longest wait for the function to answer at all; importing dlt takes some seconds on a busy machine."""
 ANSWER_SECONDS = 120.0
 """Longest wait for an answer."""
-STOP_SECONDS = 5.0
-"""Longest wait for it to end when told; then it is killed."""
 
 
 class Function:
-    """Serves main.py of a folder. Of the caller's environment it has nothing but PATH."""
+    """The product's main.py, served on a free port."""
 
-    def __init__(self, environment: Mapping[str, str], folder: Path = ROOT) -> None:
-        self.url = ""
+    def __init__(self, environment: Mapping[str, str], log: Path, folder: Path = ROOT) -> None:
+        """Prepare it.
+
+        Args:
+            environment: all of it, but for PATH.
+            log: gets what it writes, after what is there.
+            folder: where it works; a source_config.py in it is used instead of the project's.
+        """
+        self.port = free_port()
         self._environment = {"PATH": os.environ["PATH"], **environment}
+        self._log = log
         self._folder = folder
 
+    @property
+    def url(self) -> str:
+        """Where it is served."""
+        return f"http://{ADDRESS}:{self.port}"
+
+    @property
+    def log(self) -> str:
+        """What it has written so far, on standard output and standard error."""
+        return self._log.read_text(errors="replace")
+
     def start(self) -> None:
-        """Start it, and wait until it listens.
+        """Start it, and wait until it answers.
 
         Raises:
-            RuntimeError: it ended instead, or does not listen in time; the message holds what it wrote.
+            RuntimeError: it does not; the message holds what it wrote.
         """
-        port = free_port()
-        self.url = f"http://{ADDRESS}:{port}"
-        self._output = tempfile.NamedTemporaryFile()  # noqa: SIM115 - lives as long as the process
-        command = ["functions_framework", "--target", "load", "--host", ADDRESS, "--port", str(port)]
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", *command],
-            cwd=self._folder,
-            env=self._environment,
-            stdin=subprocess.DEVNULL,
-            stdout=self._output,
-            stderr=subprocess.STDOUT,
-            # a group of its own: its workers end with it, and Ctrl-C is for whoever has started it
-            start_new_session=True,
-        )
+        command = [sys.executable, "-m", "functions_framework", "--source", str(ROOT / "main.py"), "--target", "load"]
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [*command, "--host", ADDRESS, "--port", str(self.port)],
+                cwd=self._folder,
+                env=self._environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                # a group of its own: its workers end with it, and Ctrl-C is for whoever has started it
+                start_new_session=True,
+            )
         try:
-            self._wait(port)
+            self._wait_until_ready()
         except BaseException:
-            self.stop()
+            self.kill()
             raise
 
-    def stop(self) -> None:
-        """End it and its workers."""
-        self._process.terminate()
-        try:
-            self._process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+    def kill(self) -> None:
+        """End it as a platform does that has had enough: SIGKILL, in the middle of whatever it does."""
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
-        self._output.close()
+        self._process.wait()
 
     def __enter__(self) -> Self:
         """Start."""
@@ -79,53 +85,37 @@ class Function:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Stop."""
-        self.stop()
+        """End."""
+        self.kill()
 
-    @property
-    def output(self) -> str:
-        """What it has written so far, on standard output and standard error."""
-        return Path(self._output.name).read_text(errors="replace")
-
-    def request(self, method: str, body: bytes = b"", **headers: str) -> requests.Response:
+    def request(
+        self, method: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
+    ) -> requests.Response:
         """Send a request."""
         return requests.request(method, self.url, data=body, headers=headers, timeout=ANSWER_SECONDS)
 
-    def post(self, body: Any, **headers: str) -> requests.Response:
+    def post(self, body: Any) -> requests.Response:
         """Order a run; anything but bytes travels as JSON."""
-        return self.request("POST", body if isinstance(body, bytes) else json.dumps(body).encode(), **headers)
+        return self.request("POST", body if isinstance(body, bytes) else json.dumps(body).encode())
 
     def get(self) -> requests.Response:
         """Ask what is committed."""
         return self.request("GET")
 
-    def _wait(self, port: int) -> None:
+    def _wait_until_ready(self) -> None:
         until = time.monotonic() + START_SECONDS
-        while time.monotonic() < until:
-            if self._process.poll() is not None:
-                raise RuntimeError(f"The function ended with {self._process.returncode}:\n{self.output}")
-            with suppress(OSError), socket.create_connection((ADDRESS, port), timeout=1):
+        while time.monotonic() < until and self._process.poll() is None:
+            # a method that means nothing is answered once all is imported, and touches nothing
+            with suppress(requests.ConnectionError):
+                self.request("DELETE")
                 return
-            time.sleep(0.05)
-        raise RuntimeError(f"The function did not listen within {START_SECONDS:.0f} s:\n{self.output}")
+            time.sleep(0.02)
+        raise RuntimeError(f"The function did not start:\n{self.log}")
 
 
 def free_port() -> int:
-    """Give a port that is free now."""
-    with socket.socket() as probe:
-        probe.bind((ADDRESS, 0))
-        port: int = probe.getsockname()[1]
+    """Give a port that nobody listens on."""
+    with socket.socket() as listener:
+        listener.bind((ADDRESS, 0))
+        port: int = listener.getsockname()[1]
         return port
-
-
-def project(folder: Path, *changes: tuple[str, str]) -> Path:
-    """Make a folder with the product in it, and its source_config.py changed: pairs of old and new text."""
-    folder.mkdir()
-    shutil.copy(ROOT / "main.py", folder)
-    (folder / "loader").symlink_to(ROOT / "loader")
-    text = (ROOT / "source_config.py").read_text()
-    for old, new in changes:
-        assert old in text
-        text = text.replace(old, new)
-    (folder / "source_config.py").write_text(text)
-    return folder

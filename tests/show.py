@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from tests.function import ROOT, START_SECONDS, STOP_SECONDS, Function
+from tests.function import ROOT, START_SECONDS, Function
 from tests.local_server import ADDRESS
 from tests.sample_api import KEY, RESOURCES
 
@@ -44,12 +44,16 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     console = Console(highlight=False, width=WIDTH, soft_wrap=not sys.stdout.isatty())
     try:
-        with sample_api() as address, Function(settings(address)) as function:
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            sample_api(Path(folder)) as address,
+            Function(settings(address), Path(folder) / "log.txt") as function,
+        ):
             console.print(f"The sample API listens on {address}, the function on {function.url}.")
             console.print("Of its answers, what is null or empty is left out.\n")
             outcomes = [run(console, function, resource) for resource in RESOURCES]
             if not all(outcomes):
-                console.print(f"The function's log:\n{function.output}", style="red", markup=False)
+                console.print(f"The function's log:\n{function.log}", style="red", markup=False)
     except KeyboardInterrupt:
         console.print("Interrupted; the sample API and the function are stopped.")
         return 128 + signal.SIGINT
@@ -63,24 +67,19 @@ def main() -> int:
 
 
 @contextmanager
-def sample_api() -> Iterator[str]:
+def sample_api(folder: Path) -> Iterator[str]:
     """Start the sample API; give its address.
 
     Raises:
         RuntimeError: it does not start.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        port_file = Path(folder) / "port"
-        command = [sys.executable, "-m", "tests.sample_api", "--port-file", str(port_file)]
-        with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, start_new_session=True) as process:
-            try:
-                yield f"http://{ADDRESS}:{_port(process, port_file)}"
-            finally:
-                process.terminate()
-                try:
-                    process.wait(STOP_SECONDS)
-                except subprocess.TimeoutExpired:
-                    process.kill()
+    port_file = folder / "port"
+    command = [sys.executable, "-m", "tests.sample_api", "--port-file", str(port_file)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, start_new_session=True) as process:
+        try:
+            yield f"http://{ADDRESS}:{_port(process, port_file)}"
+        finally:
+            process.kill()
 
 
 def _port(process: subprocess.Popen[bytes], port_file: Path) -> str:
@@ -111,7 +110,7 @@ def run(console: Console, function: Function, resource: str) -> bool:
     try:
         answer = function.post(order)
     except requests.RequestException as error:
-        raise RuntimeError(f"The function did not answer ({type(error).__name__}):\n{function.output}") from error
+        raise RuntimeError(f"The function did not answer ({type(error).__name__}):\n{function.log}") from error
     console.print(f"{answer.status_code} {compact(answer.json())}\n", markup=False)
     return answer.ok
 

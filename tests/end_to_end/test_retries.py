@@ -11,8 +11,8 @@ import pytest
 import main
 import source_config
 from tests.driven_clock import DrivenClock
+from tests.end_to_end.support import ids_of
 from tests.sample_api import KEY, Behaviour, Failure, SampleApi, World
-from tests.tables import ids
 
 APP = flask.Flask(__name__)
 pytestmark = pytest.mark.usefixtures("own_log")
@@ -52,7 +52,7 @@ def test_a_page_that_fails_three_times_and_then_comes_is_loaded_after_2_4_and_8_
     first, *again = api.offsets("contacts")[:5]
     assert first == 0
     assert again == [again[0]] * 4
-    assert ids(tmp_path / "analytics" / "contacts") == list(range(1, 251))
+    assert ids_of(tmp_path, "contacts") == list(range(1, 251))
 
 
 def test_a_page_that_fails_for_good_is_asked_for_four_times(api: SampleApi, clock: DrivenClock) -> None:
@@ -75,12 +75,12 @@ def test_pages_before_one_that_fails_for_good_are_committed_and_the_next_run_goe
     code, answer = post("contacts")
     assert (code, answer["rows"], clock.sleeps) == (502, 100, [2, 4, 8])
     failed_at = api.offsets("contacts")[-1]
-    assert ids(tmp_path / "analytics" / "contacts") == list(range(1, 101))
+    assert ids_of(tmp_path, "contacts") == list(range(1, 101))
     api.world.recover()
     code, answer = post("contacts")
     assert (code, answer["status"], answer["pass"]["rows"]) == (200, "complete", 250)
     assert api.offsets("contacts")[5] == failed_at
-    assert ids(tmp_path / "analytics" / "contacts") == list(range(1, 251))
+    assert ids_of(tmp_path, "contacts") == list(range(1, 251))
 
 
 def test_an_api_that_is_not_there_is_tried_again_and_its_address_shows_no_key(

@@ -12,9 +12,9 @@ import pytest
 
 from loader import shell
 from tests.driven_clock import DrivenClock
+from tests.end_to_end.support import ids_of
 from tests.function import ROOT
 from tests.sample_api import KEY, RESOURCES, Behaviour, Failure, SampleApi, World
-from tests.tables import ids
 
 pytestmark = pytest.mark.usefixtures("own_log")
 
@@ -40,7 +40,7 @@ def test_all_resources_are_loaded_and_shown_in_a_table(
     found = {name.strip(): (status.strip(), count.strip()) for name, status, count in rows}
     counts = {name: "250" if name == "contacts" else "1" if name == "teams" else "0" for name in RESOURCES}
     assert found == {name: ("complete", count) for name, count in counts.items()}
-    assert ids(tmp_path / "data" / "analytics" / "contacts") == list(range(1, 251))
+    assert ids_of(tmp_path / "data", "contacts") == list(range(1, 251))
     assert {request.resource for request in api.requests} == set(RESOURCES)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.function import ROOT, Function, project
+from tests.function import ROOT, Function
 from tests.local_server import ADDRESS
 
 COUNTS = ["conversations: 1,234 rows", "contacts: 500 rows", "conversation_parts: 99 rows", "teams: 1 row"]
@@ -68,8 +68,9 @@ def test_what_make_run_started_ends_with_it(tmp_path: Path, signal_number: signa
 
 
 def test_a_function_that_does_not_start_says_why(tmp_path: Path) -> None:
-    folder = project(tmp_path / "project")
-    (folder / "main.py").write_text("import nothing_of_that_name\n")
-    with pytest.raises(RuntimeError, match="ended with 1") as raised, Function({"HOME": str(tmp_path)}, folder):
-        pass
+    (tmp_path / "flask.py").write_text("import nothing_of_that_name\n")
+    function = Function({"HOME": str(tmp_path)}, tmp_path / "log.txt", tmp_path)
+    with pytest.raises(RuntimeError, match="did not start") as raised:
+        function.start()
     assert "nothing_of_that_name" in str(raised.value)
+    assert listening(function.url) == []

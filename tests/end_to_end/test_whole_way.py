@@ -9,10 +9,10 @@ from urllib.parse import quote, quote_plus
 
 import pytest
 
+from tests.end_to_end.support import columns_of, ids_of, rows_of
 from tests.fakes import FakeMetadata, FakeSecretManager, google_environment
-from tests.function import Function, project
+from tests.function import ROOT, Function
 from tests.sample_api import RESOURCES, Behaviour, Failure, SampleApi, World
-from tests.tables import columns, ids, select
 
 KEY = 'a "key"/with+signs & ümlaut=%'
 VERSION = "projects/p/secrets/api-key/versions/latest"
@@ -29,7 +29,7 @@ class Setup:
 
     function: Function
     api: SampleApi
-    tables: Path
+    bucket: Path
 
     def asked(self, resource: str) -> int:
         """Count the requests for a resource."""
@@ -41,9 +41,9 @@ def with_total(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Setup]:
     folder = tmp_path_factory.mktemp("with-total")
     with SampleApi(World(COUNTS), key=KEY) as api:
         settings = {"HOME": str(folder), "API_KEY": KEY, "BASE_URL": api.url, "BUCKET_URL": str(folder / "data")}
-        with Function({**settings, "LOG_LEVEL": "DEBUG"}) as function:
-            yield Setup(function, api, folder / "data" / "analytics")
-            assert_clean(function.output)
+        with Function({**settings, "LOG_LEVEL": "DEBUG"}, folder / "log.txt") as function:
+            yield Setup(function, api, folder / "data")
+            assert_clean(function.log)
 
 
 @pytest.fixture(scope="module")
@@ -60,9 +60,9 @@ def without_total(
     with SampleApi(World(COUNTS, Behaviour(total=False)), key=KEY) as api:
         settings = {"API_KEY_SECRET": VERSION, "BASE_URL": api.url, "BUCKET_URL": str(folder / "data")}
         environment = google_environment(folder, google, secret_manager=secrets)
-        with Function({**environment, **settings, "LOG_LEVEL": "DEBUG"}) as function:
-            yield Setup(function, api, folder / "data" / "analytics")
-            assert_clean(function.output)
+        with Function({**environment, **settings, "LOG_LEVEL": "DEBUG"}, folder / "log.txt") as function:
+            yield Setup(function, api, folder / "data")
+            assert_clean(function.log)
 
 
 def assert_clean(log: str) -> None:
@@ -86,7 +86,7 @@ def test_each_row_is_in_its_table_once_and_every_request_is_plain(
         assert (answer["resource"], answer["status"], answer["rows"]) == (resource, "complete", count)
         assert (answer["place"], answer["continued"], answer["reason"]) == (None, False, None)
         assert answer["pass"]["rows"] == count
-        assert ids(setup.tables / resource) == list(range(1, count + 1))
+        assert ids_of(setup.bucket, resource) == list(range(1, count + 1))
         asked = [each for each in setup.api.requests if each.resource == resource]
         assert asked
         assert all(each.query == {"api_key": KEY, "limit": "100", "offset": each.query["offset"]} for each in asked)
@@ -102,15 +102,14 @@ def test_a_second_pass_changes_what_has_changed_and_doubles_nothing(with_total: 
     with_total.api.world.touch("contacts", 7, name="Grace")
     answer = with_total.function.post({"resource": "contacts"}).json()
     assert (answer["status"], answer["rows"], answer["schema_changes"]) == ("complete", 500, [])
-    rows = select(with_total.tables / "contacts", "id, name, revision")
+    rows = rows_of(with_total.bucket, "contacts", "id, name, revision")
     assert len(rows) == 500
-    assert (7, "Grace", 2) in rows
+    assert {"id": 7, "name": "Grace", "revision": 2} in rows
 
 
 def test_columns_have_the_types_of_the_rows(with_total: Setup) -> None:
     with_total.function.post({"resource": "conversations"})
-    table = with_total.tables / "conversations"
-    found = columns(table)
+    found = columns_of(with_total.bucket, "conversations")
     assert found.pop("_dlt_load_id")[0] == found.pop("_dlt_id")[0] == "string"
     assert found == {
         "id": ("long", False),
@@ -132,12 +131,13 @@ def test_columns_have_the_types_of_the_rows(with_total: Setup) -> None:
         "statistics__first_reply_seconds": ("double", True),
     }
     sent = {row["id"]: row for row in with_total.api.world.snapshot("conversations")}
-    what = "id, strftime(created_at, '%Y-%m-%dT%H:%M:%SZ'), subject, waiting_since, source__author__name, tags"
-    for key, created_at, subject, waiting_since, name, tags in select(table, what):
-        row = sent[key]
-        assert (created_at, subject, name) == (row["created_at"], row["subject"], row["source"]["author"]["name"])
-        assert (waiting_since is None) == (row["waiting_since"] is None)
-        assert tags.count('"name"') == len(row["tags"])
+    for row in rows_of(with_total.bucket, "conversations"):
+        source = sent[row["id"]]
+        assert row["created_at"].strftime("%Y-%m-%dT%H:%M:%SZ") == source["created_at"]
+        assert (row["waiting_since"] is None) == (source["waiting_since"] is None)
+        assert (row["subject"], row["rating"]) == (source["subject"], source["rating"])
+        assert row["source__author__name"] == source["source"]["author"]["name"]
+        assert json.loads(row["tags"]) == source["tags"]
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 501])
@@ -246,17 +246,19 @@ def test_a_json_object_in_the_secret_answers_for_several_names(
     version = "projects/p/secrets/client/versions/1"
     secrets.versions[version] = b'{"client_id": "sample-client", "client_secret": "hush-hush"}'
     environment = google_environment(tmp_path / "google", google, secret_manager=secrets)
-    folder = project(tmp_path / "project", (API_KEY, OAUTH2))
+    text = (ROOT / "source_config.py").read_text()
+    assert API_KEY in text
+    (tmp_path / "source_config.py").write_text(text.replace(API_KEY, OAUTH2))
     with SampleApi(World(COUNTS, Behaviour(auth="bearer")), key="hush-hush") as api:
         settings = {"API_KEY_SECRET": version, "BASE_URL": api.url, "BUCKET_URL": str(tmp_path / "data")}
-        with Function({**environment, **settings}, folder) as function:
+        with Function({**environment, **settings}, tmp_path / "log.txt", tmp_path) as function:
             assert function.post({"resource": "conversation_parts"}).json()["rows"] == 99
             secrets.versions[version] = b'{"client_id": "sample-client"}'
             response = function.post({"resource": "teams"})
             error = response.json()["error"]
             assert (response.status_code, error["type"]) == (500, "settings")
             assert "CLIENT_SECRET" in error["message"]
-            assert "hush-hush" not in function.output
+            assert "hush-hush" not in function.log
 
 
 def test_wrong_settings_are_named_all_at_once_and_nothing_is_called(tmp_path: Path) -> None:
@@ -270,7 +272,7 @@ def test_wrong_settings_are_named_all_at_once_and_nothing_is_called(tmp_path: Pa
             "TASKS_QUEUE": "projects/p/locations/l/queues/q",
             "LOG_LEVEL": "LOUD",
         }
-        with Function({"HOME": str(tmp_path), "BASE_URL": api.url, **wrong}) as function:
+        with Function({"HOME": str(tmp_path), "BASE_URL": api.url, **wrong}, tmp_path / "log.txt") as function:
             for response in (function.post({"resource": "teams"}), function.get()):
                 error = response.json()["error"]
                 assert (response.status_code, error["type"]) == (500, "settings")
@@ -279,7 +281,8 @@ def test_wrong_settings_are_named_all_at_once_and_nothing_is_called(tmp_path: Pa
 
 
 def test_without_a_key_only_a_run_is_refused(tmp_path: Path) -> None:
-    with Function({"HOME": str(tmp_path), "BUCKET_URL": str(tmp_path / "data")}) as function:
+    settings = {"HOME": str(tmp_path), "BUCKET_URL": str(tmp_path / "data")}
+    with Function(settings, tmp_path / "log.txt") as function:
         assert function.get().json()["resources"]["teams"] == {
             **dict.fromkeys(("place", "pass_started_at", "pass_rows", "verified", "checks", "completed_at")),
             "status": "never",

@@ -3,13 +3,15 @@
 from tests.end_to_end.support.function import Answer, Function, serving
 from tests.end_to_end.support.loading import Loading, sample_config
 from tests.end_to_end.support.pages import read_again
-from tests.end_to_end.support.tables import difference, rows_of
+from tests.end_to_end.support.tables import columns_of, difference, ids_of, rows_of
 
 __all__ = [
     "Answer",
     "Function",
     "Loading",
+    "columns_of",
     "difference",
+    "ids_of",
     "read_again",
     "rows_of",
     "sample_config",

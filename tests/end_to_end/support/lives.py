@@ -26,8 +26,8 @@ from werkzeug.serving import make_server
 import loader.destination.bucket
 from loader import clock as product_clock
 from loader import log
-from tests.end_to_end.support.function import ROOT
 from tests.end_to_end.support.steps import DIED, Steps
+from tests.function import ROOT
 from tests.local_server import ADDRESS
 from tests.sample_api import KEY
 

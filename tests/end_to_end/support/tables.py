@@ -21,6 +21,17 @@ def rows_of(bucket: Path, resource: str = "contacts", columns: str = "*", datase
     return rows
 
 
+def columns_of(bucket: Path, resource: str, dataset: str = "analytics") -> dict[str, tuple[str, bool]]:
+    """Give the columns of a resource's table as Delta has them: type, and whether they may be null."""
+    fields = DeltaTable(str(bucket / dataset / resource)).schema().fields
+    return {field.name: (field.type.type, field.nullable) for field in fields}
+
+
+def ids_of(bucket: Path, resource: str) -> list[Any]:
+    """Give the keys in a resource's table, sorted, each as often as it is there."""
+    return sorted(row["id"] for row in rows_of(bucket, resource, "id"))
+
+
 @dataclass(frozen=True, slots=True)
 class Difference:
     """What a table lacks, or has too much."""
