@@ -3,6 +3,10 @@ PYTHON ?= $(firstword $(shell for p in python3.11 python3.12 python3.13 python3;
 VENV ?= .venv
 BIN = $(VENV)/bin
 RUN = $(BIN)/python
+# The BigQuery emulator needs Python 3.13, and an environment of its own. Candidates are run to tell: a name on the PATH
+# may be a shim that leads nowhere, while the interpreters lie in a folder beside the shims.
+EMULATOR = .venvs/bigquery
+PYTHON_313 = $(firstword $(shell for p in python3.13 python3.14 python3 "$$(dirname "$$(command -v python3.13 || echo /)")"/../versions/3.13.*/bin/python3.13; do $$p -c 'import sys; sys.exit(not (3, 13) <= sys.version_info[:2] <= (3, 14))' 2>/dev/null && echo $$p; done))
 export RUNTIME__DLTHUB_TELEMETRY = false
 
 .DEFAULT_GOAL := setup
@@ -19,10 +23,15 @@ $(VENV)/.installed: requirements.txt tests/requirements.txt
 run: setup  ## load all five resources of the sample API into ./data, through the function, and show the rows
 	@$(RUN) -m tests.show
 
-test: lint  ## everything that matters, in at most ten minutes
+$(EMULATOR)/.installed: tests/fakes/bigquery-requirements.txt
+	@if [ -z "$(PYTHON_313)" ]; then echo "No Python 3.13 was found, so the tests with BigQuery are skipped." >&2; else \
+	  $(PYTHON_313) -m venv --clear $(EMULATOR) && \
+	  $(EMULATOR)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $< && touch $@; fi
+
+test: lint $(EMULATOR)/.installed  ## everything that matters, in at most ten minutes
 	$(RUN) -m pytest -m "not long"
 
-test-all: setup  ## what is long: sweeps, soak, all destinations, real gcloud
+test-all: setup $(EMULATOR)/.installed  ## what is long: sweeps, soak, all destinations, real gcloud
 	$(RUN) -m pytest -m long
 
 lint: setup  ## ruff, mypy --strict and shellcheck
@@ -34,12 +43,13 @@ lint: setup  ## ruff, mypy --strict and shellcheck
 lock: setup  ## compile requirements.txt and tests/requirements.txt from pyproject.toml
 	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url --upgrade pyproject.toml -o requirements.txt
 	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url --upgrade --group dev -c requirements.txt -o tests/requirements.txt
+	$(BIN)/uv pip compile --universal --python-version 3.13 --generate-hashes --no-header --no-annotate --no-emit-index-url --upgrade tests/fakes/bigquery.in --override tests/fakes/bigquery.in -o tests/fakes/bigquery-requirements.txt
 
 bench: setup  ## measure, and write docs/figures.md
 	$(RUN) -m tests.benchmarks
 
 clean:  ## remove the environment, ./data and what tools left behind
-	rm -rf $(VENV) data .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(EMULATOR) data .mypy_cache .ruff_cache .pytest_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 help:  ## this list

@@ -82,6 +82,7 @@ class Chunks:
                 self._report.status = "complete"
                 for line in advice(reader.completed.checks):
                     logger.warning("%s: not verified: %s", self._report.resource, line)
+                self._destination.tidy(self._chosen.source_name)
                 return
             if not self._goes_on(reader, record):
                 self._stop(reader)

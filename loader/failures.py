@@ -54,7 +54,11 @@ def destination_errors() -> Iterator[None]:
     except LoaderError:
         raise
     except Exception as error:
-        raise destination_failed(list(causes_of(error))[-1]) from error
+        causes = list(causes_of(error))
+        for cause in causes:
+            if isinstance(cause, LoaderError):
+                raise cause from error
+        raise destination_failed(causes[-1]) from error
 
 
 def destination_failed(cause: BaseException) -> DestinationError:

@@ -66,7 +66,7 @@ class Run:
             dlt_settings.apply(self._settings.destination)
             self.report.phase = "opening the destination"
             with destination_errors():
-                destination = open_destination(self._settings, self._gate)
+                destination = open_destination(self._settings, self._gate, self._deadline)
                 self._lease = Lease.take(destination.lease(self._order.resource), self._deadline)
             if self._lease is None:
                 self._skip("another run is loading this resource")

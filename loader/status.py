@@ -9,6 +9,8 @@ from dlt.common.schema import Schema
 from dlt.pipeline.state_sync import load_pipeline_state_from_destination
 
 from loader import dlt_settings
+from loader.clock import SystemClock
+from loader.deadline import Deadline
 from loader.destination import Destination, open_destination
 from loader.failures import destination_errors
 from loader.lease import Gate
@@ -48,7 +50,7 @@ def status(description: Description, settings: Settings) -> dict[str, Any]:
     """
     dlt_settings.apply(settings.destination)
     with destination_errors():
-        destination = open_destination(settings, Gate())
+        destination = open_destination(settings, Gate(), Deadline.of(settings.timeout_seconds, SystemClock()))
         resources = {name: _committed(description, destination, settings, name) for name in description.resources()}
     return {
         "source": description.name,

@@ -4,7 +4,7 @@ from typing import Any, Protocol
 
 from dlt.extract import DltResource
 
-from loader.errors import SettingsError
+from loader.deadline import Deadline
 from loader.lease import Gate, LeaseStore
 from loader.settings import Settings
 
@@ -27,12 +27,23 @@ class Destination(Protocol):
     def lease(self, resource: str) -> LeaseStore:
         """Give the lease of a resource."""
 
+    def tidy(self, pipeline_name: str) -> None:
+        """Delete what nobody needs any more, now that a pass of this pipeline is complete; raises nothing."""
 
-def open_destination(settings: Settings, gate: Gate) -> Destination:
-    """Give the destination that the settings name."""
+
+def open_destination(settings: Settings, gate: Gate, deadline: Deadline) -> Destination:
+    """Give the destination that the settings name.
+
+    Args:
+        settings: the environment, checked.
+        gate: what every commit passes.
+        deadline: when each wait for the destination must have ended, where it can be bounded.
+    """
     if settings.destination == "filesystem":
         # heavy, and only one of them is needed
         from loader.destination.bucket import Bucket  # noqa: PLC0415
 
         return Bucket(settings.bucket_url, settings.dataset_name, gate)
-    raise SettingsError(f"DESTINATION {settings.destination} is not there yet.")
+    from loader.destination.bigquery import BigQuery  # noqa: PLC0415
+
+    return BigQuery(settings.dataset_name, gate, deadline)

@@ -1,0 +1,343 @@
+"""BigQuery: few, large packages, merged by `delete-insert`, with the lists of rows as child tables."""
+
+import secrets
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from typing import Any
+
+from dlt.common.destination.client import FollowupJobRequest, LoadJob, PreparedTableSchema
+from dlt.common.schema import Schema
+from dlt.common.schema.typing import C_DLT_ID, C_DLT_LOAD_ID, LOADS_TABLE_NAME, PIPELINE_STATE_TABLE_NAME, TSchemaTables
+from dlt.common.storages.load_package import load_package_state
+from dlt.destinations import bigquery
+from dlt.destinations.exceptions import DatabaseTerminalException, DatabaseTransientException
+from dlt.destinations.impl.bigquery.bigquery import BigQueryClient, BigQueryLoadJob, BigQueryMergeJob
+from dlt.destinations.impl.bigquery.configuration import BigQueryClientConfiguration
+from dlt.destinations.impl.bigquery.sql_client import BigQuerySqlClient
+from dlt.destinations.job_client_impl import SqlLoadJob
+from dlt.destinations.sql_client import SqlClientBase
+from dlt.extract import DltResource
+from google.api_core.exceptions import Conflict, GoogleAPICallError, NotFound
+from tenacity import Retrying, retry_if_exception_type, wait_random
+
+from loader.deadline import Deadline
+from loader.destination.bigquery_client import NEVER, BoundedClient, RefusedError, refusals, refused
+from loader.destination.bigquery_lease import ExpiringTable
+from loader.lease import Gate, LeaseStore
+from loader.log import logger
+
+MEBIBYTE = 1 << 20
+
+SECONDS_TO_STOP = 1.0
+"""So much before the deadline of the run the last wait ends."""
+
+SCHEMA_TRIES = 5
+"""So often tables are made or widened, where others do the same at the same moment."""
+
+SCHEMA_WAIT_SECONDS = (1.0, 4.0)
+"""Least and most seconds between two tries."""
+
+STATE_ROWS = 25
+"""As long as `_dlt_pipeline_state` has no more rows, of all resources together, nothing is tidied up."""
+
+LOADS_KEPT_DAYS = 30
+"""So long a row stays in `_dlt_loads`, which tells when rows with its `_dlt_load_id` came."""
+
+
+class BigQuery:
+    """A data set with a table per resource, and one beside it in which rows are staged."""
+
+    chunk_bytes = 256 * MEBIBYTE
+    """A package bills the whole table however few its rows are, so as much as the memory of the function allows."""
+
+    def __init__(self, dataset_name: str, gate: Gate, deadline: Deadline) -> None:
+        self._dataset_name = dataset_name
+        self._gate = gate
+        self._deadline = deadline
+        self._lease: ExpiringTable | None = None
+        self._is_settled = False
+
+    def factory(self) -> "BoundedBigQuery":
+        """Give dlt's BigQuery destination; whatever it writes passes the gate."""
+        return self._factory(self._deadline.earlier(SECONDS_TO_STOP))
+
+    def adapt(self, resource: DltResource) -> None:
+        """Let the row that was read last win where a key is there twice."""
+        hints = resource.compute_table_schema() if not callable(resource.write_disposition) else {}
+        is_replaced = hints.get("write_disposition") == "merge" and hints.get("x-merge-strategy") in (
+            None,
+            "delete-insert",
+        )
+        if is_replaced and not any("dedup_sort" in column for column in hints["columns"].values()):
+            resource.apply_hints(columns={C_DLT_LOAD_ID: {"dedup_sort": "desc"}})
+            resource.add_map(ascending_ids())
+
+    def chunk_seconds(self, resources: int) -> float:
+        """Give so long that no day brings more load jobs than the table of states may take, which all share."""
+        return max(300.0, 60.0 * resources)
+
+    def lease(self, resource: str) -> LeaseStore:
+        """Give the lease of a resource: a table beside the staged rows."""
+        # giving it back must be possible after the deadline of everything else
+        client = self._open(self._deadline.earlier(-SECONDS_TO_STOP / 2), resource)
+        sql = client.sql_client
+        with sql.with_staging_dataset():
+            if not sql.has_dataset():
+                sql.create_dataset()
+            name = sql.fully_qualified_dataset_name(quote=False)
+        self._lease = ExpiringTable(sql.native_connection, name, resource)
+        return self._lease
+
+    def tidy(self, pipeline_name: str) -> None:
+        """Delete states that newer ones have replaced, now and then: each run reads all of them."""
+        try:
+            client = self._open(self._deadline.earlier(SECONDS_TO_STOP), pipeline_name)
+            client.tidy(pipeline_name)
+        except Exception as error:  # noqa: BLE001 - a run is none the worse for it
+            logger.warning("Old states could not be deleted: %s. The next run tries again.", error)
+
+    def _factory(self, deadline: Deadline) -> "BoundedBigQuery":
+        factory = BoundedBigQuery()
+        factory.deadline = deadline
+        factory.before_write = self._before_write
+        factory.before_merge = self._before_merge
+        return factory
+
+    def _open(self, deadline: Deadline, name: str) -> "Client":
+        factory = self._factory(deadline)
+        config = factory.spec()._bind_dataset_name(self._dataset_name)  # noqa: SLF001 - see docs/dlt.md
+        client = factory.client(Schema(name), config)
+        client.sql_client.open_connection()
+        return client
+
+    def _before_write(self, client: BoundedClient) -> None:
+        self._gate.pass_through()
+        if self._is_settled or self._lease is None:
+            return
+        # two merges of one table at once could insert a row each
+        if self._lease.script:
+            with suppress(NotFound):
+                client.wait_for(client.get_job(self._lease.script, retry=NEVER))
+        self._is_settled = True
+
+    def _before_merge(self, job_id: str) -> None:
+        if self._lease:
+            self._lease.note_script(job_id)
+
+
+def ascending_ids() -> Callable[[Any], Any]:
+    """Give a step that numbers rows: of two rows in one package, the one read later has the greater `_dlt_id`."""
+    prefix, numbers = secrets.token_urlsafe(7), count()
+
+    def numbered(row: Any) -> Any:
+        if isinstance(row, dict):
+            row.setdefault(C_DLT_ID, f"{prefix}{next(numbers):07x}")
+        return row
+
+    return numbered
+
+
+class BoundedBigQuery(bigquery):
+    """dlt's BigQuery destination, with our clients."""
+
+    deadline: Deadline
+    before_write: Callable[[BoundedClient], None]
+    before_merge: Callable[[str], None]
+
+    @property
+    def destination_type(self) -> str:
+        """Give dlt's own type: what is committed can be read by plain dlt."""
+        return "dlt.destinations.bigquery"
+
+    @property
+    def client_class(self) -> type[BigQueryClient]:
+        """Give our client."""
+        return Client
+
+    def client(
+        self,
+        schema: Schema,
+        initial_config: BigQueryClientConfiguration = None,  # type: ignore[assignment]
+    ) -> "Client":
+        """Give a client whose waits end by the deadline."""
+        client = super().client(schema, initial_config)
+        assert isinstance(client, Client)  # noqa: S101 - of `client_class`
+        client.sql_client.bind(self.deadline, self.before_write)
+        client.deadline, client.before_merge = self.deadline, self.before_merge
+        return client
+
+
+class SqlClient(BigQuerySqlClient):
+    """dlt's SQL client of it, connected through ours."""
+
+    def bind(self, deadline: Deadline, before_write: Callable[[BoundedClient], None]) -> None:
+        """Say when waits end, and what comes before each writing."""
+        self._deadline = deadline
+        self._before_write = before_write
+
+    def open_connection(self) -> BoundedClient:
+        """Open the connection; it asks nothing yet."""
+        credentials = self.credentials.to_native_credentials()
+        self._client = BoundedClient(self.project_id, credentials, self.location, self._deadline, self._before_write)
+        return self._client
+
+    @property
+    def native_connection(self) -> BoundedClient:
+        """Give Google's client."""
+        assert isinstance(self._client, BoundedClient)  # noqa: S101 - of `open_connection`
+        return self._client
+
+    def has_dataset(self) -> bool:
+        """Tell whether the data set exists.
+
+        Raises:
+            RefusedError: it does, but elsewhere.
+        """
+        name = self.fully_qualified_dataset_name(quote=False)
+        try:
+            with refusals(unless=NotFound):
+                dataset = self.native_connection.get_dataset(name, retry=NEVER)
+        except NotFound:
+            return False
+        if dataset.location and dataset.location.upper() != self.location.upper():
+            raise RefusedError(
+                f"The data set {name} is in {dataset.location}, but DESTINATION__BIGQUERY__LOCATION is "
+                f"{self.location}. Set it to where the data set is, or take another DATASET_NAME. "
+                "The place stays where it is."
+            )
+        return True
+
+    def create_dataset(self) -> None:
+        """Make the data set; that somebody else has just made it is fine."""
+        try:
+            super().create_dataset()
+        except (DatabaseTerminalException, DatabaseTransientException) as error:
+            if not isinstance(error.args[0], Conflict) and not self.has_dataset():
+                raise
+
+    def truncate_tables_if_exist(self, *tables: str) -> None:
+        """Empty tables; without any, don't ask with an empty script, as dlt does three times per package."""
+        if tables:
+            super().truncate_tables_if_exist(*tables)
+
+    @classmethod
+    def _make_database_exception(cls, ex: Exception) -> Exception:
+        error = super()._make_database_exception(ex)
+        if isinstance(error, DatabaseTransientException) and isinstance(ex.args[0], GoogleAPICallError):
+            # what passes by itself was waited for; dlt would try again at once
+            return refused(ex.args[0])
+        return error
+
+
+class Client(BigQueryClient):
+    """dlt's client of it."""
+
+    sql_client: SqlClient
+    deadline: Deadline
+    before_merge: Callable[[str], None]
+
+    def __init__(self, schema: Schema, config: Any, capabilities: Any) -> None:
+        super().__init__(schema, config, capabilities)
+        # dlt names the class where it makes the object
+        self.sql_client.__class__ = SqlClient
+
+    def create_load_job(self, table: PreparedTableSchema, file_path: str, *args: Any, **kwargs: Any) -> LoadJob:
+        """Give the job that loads a file, or runs a merge script."""
+        if SqlLoadJob.is_sql_job(file_path):
+            return ScriptJob(file_path)
+        job = super().create_load_job(table, file_path, *args, **kwargs)
+        is_plain = type(job) is BigQueryLoadJob
+        return FileJob(file_path, self.config.http_timeout, self.config.retry_deadline) if is_plain else job
+
+    def update_stored_schema(self, *args: Any, **kwargs: Any) -> TSchemaTables | None:
+        """Make and widen tables; where another run has just made the same ones, look again what is missing."""
+        update = super().update_stored_schema
+        retrying = Retrying(
+            retry=retry_if_exception_type((DatabaseTerminalException, RefusedError)),
+            stop=lambda state: state.attempt_number >= SCHEMA_TRIES or self._is_late(),
+            wait=wait_random(*SCHEMA_WAIT_SECONDS),
+            sleep=self.deadline.clock.sleep,
+            reraise=True,
+        )
+        return retrying(lambda: update(*args, **kwargs))
+
+    def _is_late(self) -> bool:
+        return self.deadline.left() < SCHEMA_WAIT_SECONDS[1]
+
+    def _create_merge_followup_jobs(self, table_chain: Sequence[PreparedTableSchema]) -> list[FollowupJobRequest]:
+        return [MergeScript.from_table_chain(table_chain, self.sql_client)]
+
+    def tidy(self, pipeline_name: str) -> None:
+        """Delete the states of a pipeline but for the last, if there are many, and its old rows of `_dlt_loads`."""
+        sql = self.sql_client
+        states, loads = (sql.make_qualified_table_name(name) for name in (PIPELINE_STATE_TABLE_NAME, LOADS_TABLE_NAME))
+        table = sql.native_connection.get_table(states.replace("`", ""), retry=NEVER)
+        if table.num_rows <= STATE_ROWS:
+            return
+        sql.execute_sql(
+            f"DELETE FROM {states} WHERE pipeline_name = %s AND _dlt_load_id < (SELECT MAX(s._dlt_load_id) "  # noqa: S608
+            f"FROM {states} AS s JOIN {loads} AS l ON l.load_id = s._dlt_load_id "
+            "WHERE s.pipeline_name = %s AND l.status = 0); "
+            f"DELETE FROM {loads} WHERE schema_name = %s AND inserted_at < %s "
+            f"AND load_id NOT IN (SELECT _dlt_load_id FROM {states});",
+            pipeline_name,
+            pipeline_name,
+            pipeline_name,
+            datetime.now(UTC) - timedelta(days=LOADS_KEPT_DAYS),
+        )
+
+
+class FileJob(BigQueryLoadJob):
+    """Loads a file. Our client waits for it; dlt would look again for ever, and first of all sleep a second."""
+
+    _job_client: Client
+
+    def run(self) -> None:
+        """Load it."""
+        self._bq_load_job = self._job_client._create_load_job(self._load_table, self._file_path)  # noqa: SLF001
+
+
+class ScriptJob(SqlLoadJob):
+    """Runs a merge script; the next run of the resource can see whether it is done, also where this one dies."""
+
+    _job_client: Client
+
+    def run(self) -> None:
+        """Run it."""
+        self._job_client.sql_client.native_connection.before_script = self._job_client.before_merge
+        super().run()
+
+
+class MergeScript(BigQueryMergeJob):
+    """dlt's merge, of what the living run has staged."""
+
+    @classmethod
+    def _gen_table_setup_clauses(
+        cls, table_chain: Sequence[PreparedTableSchema], sql_client: SqlClientBase[Any]
+    ) -> list[str]:
+        clauses = super()._gen_table_setup_clauses(table_chain, sql_client)
+        root = table_chain[0]
+        if C_DLT_LOAD_ID in root["columns"]:
+            # a load job that a dead run had begun may have landed here since
+            load_id = sql_client.capabilities.escape_literal(load_package_state()["load_id"])
+            _, staged = sql_client.get_qualified_table_names(str(root["name"]))
+            clauses.append(f"DELETE FROM {staged} WHERE {C_DLT_LOAD_ID} <> {load_id}")  # noqa: S608
+        return clauses
+
+    @classmethod
+    def gen_select_from_dedup_sql(
+        cls,
+        table_name: str,
+        primary_keys: Sequence[str],
+        columns: Sequence[str],
+        dedup_sort: tuple[str, Any] | None = None,
+        *args: Any,
+        **kwargs: Any,
+    ) -> str:
+        """Select one row of each key; of rows of one package, the one that was read last."""
+        if dedup_sort:
+            column, order = dedup_sort
+            dedup_sort = (f"{column} {order.upper()}, {C_DLT_ID}", "desc")
+        return super().gen_select_from_dedup_sql(table_name, primary_keys, columns, dedup_sort, *args, **kwargs)  # type: ignore[arg-type]
