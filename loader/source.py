@@ -54,6 +54,10 @@ def describe(module: ModuleType, secrets: Secrets) -> Description:
     try:
         with answering(secrets):
             config = module.source_config()
+        if module.DELETED_ROWS != "keep":
+            raise SettingsError(
+                f'DELETED_ROWS in source_config.py is {module.DELETED_ROWS!r}, but only "keep" is there yet. Set it so.'
+            )
         description = Description(module.NAME, config, RetryPolicy.of(module.RETRIES), module.SCHEDULES)
         description.resources()
     except SettingsError:
