@@ -54,10 +54,7 @@ def describe(module: ModuleType, secrets: Secrets) -> Description:
     try:
         with answering(secrets):
             config = module.source_config()
-        if module.DELETED_ROWS != "keep":
-            raise SettingsError(
-                f'DELETED_ROWS in source_config.py is {module.DELETED_ROWS!r}, but only "keep" is there yet. Set it so.'
-            )
+        _check_deleted_rows(module.DELETED_ROWS)
         description = Description(module.NAME, config, RetryPolicy.of(module.RETRIES), module.SCHEDULES)
         description.resources()
     except SettingsError:
@@ -74,6 +71,13 @@ def describe(module: ModuleType, secrets: Secrets) -> Description:
     except Exception as error:
         raise SettingsError(f"source_config.py is wrong: {type(error).__name__}: {error}") from error
     return description
+
+
+def _check_deleted_rows(choice: object) -> None:
+    if choice != "keep":
+        raise SettingsError(
+            f'DELETED_ROWS in source_config.py is {choice!r}, but only "keep" is there yet. Set it to "keep".'
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,6 +66,9 @@ def test_commands_are_shell_and_there_is_what_they_call() -> None:
         elif words[0] == ".venv/bin/python":
             assert words[1] == "main.py"
             shell._options(words[2:])  # noqa: SLF001 - ends the process where an option is unknown
+        elif words[0] == "./deploy.sh":
+            usage = (ROOT / "deploy.sh").read_text()
+            assert all(word in usage for word in words[1:] if word.startswith("--"))
         else:
             assert words[0] == "export"
 
