@@ -1,33 +1,48 @@
 """`deploy.sh` with the real gcloud, against a project in memory behind HTTP."""
 
+import base64
 import io
 import shutil
+import socket
 import subprocess
+import sys
 import threading
 import time
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+import requests
 
 from tests.deployment import (
     BUCKET,
+    CALL,
     FUNCTION,
+    JOBS,
     KEY,
+    NAME,
     ON_BIGQUERY,
     ON_BUCKET,
     OTHERS,
     PROJECT,
+    QUEUE,
     ROOT,
+    SECRET,
     SERVICE,
+    URL,
     Deployment,
     assert_destroyed,
     bindings,
     stubbed_deployment,
 )
+from tests.fakes import FakeCloudTasks, FakeMetadata, FakeSecretManager, google_environment
+from tests.fakes.cloud_storage import FakeCloudStorage
 from tests.fakes.google_cloud import GoogleApis, GoogleCloud, Json
+from tests.local_server import ADDRESS
+from tests.sample_api import Behaviour, Failure, SampleApi, World
 
 pytestmark = [
     pytest.mark.long,
@@ -54,14 +69,18 @@ class RealGcloud:
     def cloud(self) -> GoogleCloud:
         return self.apis.cloud
 
-    def run(self, *arguments: str, key: str = "") -> str:
+    def run(self, *arguments: str, key: str = "", environment: Mapping[str, str] | None = None) -> str:
         """Run deploy.sh, which must succeed; give its standard output."""
         process = subprocess.Popen(
             [self.deployment.source / "deploy.sh", "--project", PROJECT, *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env=self.deployment.environment | self.apis.environment(self.deployment.folder),
+            env={
+                **self.deployment.environment,
+                **self.apis.environment(self.deployment.folder),
+                **(environment or {}),
+            },
         )
         watched = threading.Thread(target=self._watch, args=(process,))
         watched.start()
@@ -105,7 +124,7 @@ def copy_product(folder: Path) -> None:
     for name in NOT_UPLOADED:
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("not to be uploaded")
+        path.write_text("# not to be uploaded")
 
 
 def product_files(folder: Path) -> dict[str, bytes]:
@@ -182,3 +201,112 @@ def assert_no_leaks(real: RealGcloud) -> None:
     assert real.leaks == []
     files = [path for path in real.deployment.folder.rglob("*") if path.is_file()]
     assert [path for path in files if KEY in read(path)] == []
+
+
+# A deployment without the cloud: what was uploaded, started with the environment that was recorded.
+
+
+def deployed_python() -> str:
+    """Find the Python that the function runs on, behind a shim too, or else take this one."""
+    found = shutil.which("python3.13")
+    beside = sorted(Path(found).parents[1].glob("versions/3.13.*/bin/python3.13")) if found else []
+    for program in filter(None, [found, *map(str, beside)]):
+        if subprocess.run([program, "-c", ""], check=False, capture_output=True).returncode == 0:
+            return program
+    return sys.executable
+
+
+@contextmanager
+def functions_framework(folder: Path, environment: Mapping[str, str]) -> Iterator[str]:
+    """Serve the function as the platform does, with nothing but its requirements installed; give its address."""
+    virtual = folder.parent / "virtual"
+    subprocess.run([deployed_python(), "-m", "venv", virtual], check=True)
+    install = ("-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--require-hashes")
+    subprocess.run([virtual / "bin" / "python", *install, "-r", folder / "requirements.txt"], check=True)
+    port = free_port()
+    command = ("--target", "load", "--source", "main.py", "--host", ADDRESS, "--port", str(port))
+    process = subprocess.Popen(
+        [virtual / "bin" / "functions-framework", *command],
+        cwd=folder,
+        env=dict(environment),
+        stdout=subprocess.DEVNULL,
+    )
+    try:
+        wait_until_it_listens(process, port)
+        yield f"http://{ADDRESS}:{port}"
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def free_port() -> int:
+    with socket.create_server((ADDRESS, 0)) as taken:
+        port: int = taken.getsockname()[1]
+    return port
+
+
+def wait_until_it_listens(process: subprocess.Popen[bytes], port: int) -> None:
+    while process.poll() is None:
+        with suppress(ConnectionRefusedError), socket.create_connection((ADDRESS, port)):
+            return
+        time.sleep(0.05)
+    pytest.fail(f"The function ended with exit code {process.returncode}.")
+
+
+def unpack(archive: bytes, folder: Path) -> Path:
+    with zipfile.ZipFile(io.BytesIO(archive)) as opened:
+        opened.extractall(folder)
+    return folder
+
+
+def call_as_scheduler(address: str, job: Json) -> Json:
+    target = job["httpTarget"]
+    answer = requests.request(
+        target["httpMethod"],
+        address,
+        data=base64.b64decode(target["body"]),
+        headers=target["headers"],
+        timeout=120,
+    )
+    assert answer.status_code == 200, answer.text
+    reply: Json = answer.json()
+    return reply
+
+
+def test_what_was_uploaded_loads_a_resource_with_the_environment_that_was_recorded(
+    real: RealGcloud, tmp_path: Path
+) -> None:
+    world = World({"contacts": 250})
+    with (
+        FakeMetadata(project=PROJECT) as metadata,
+        FakeSecretManager() as secrets,
+        FakeCloudTasks() as tasks,
+        FakeCloudStorage({"sample-bucket"}) as storage,
+        SampleApi(world, key=KEY) as api,
+    ):
+        python = {"PYTHON": sys.executable, "RUNTIME__DLTHUB_TELEMETRY": "false"}
+        real.run(*BUCKET, "--base-url", api.url, key=f"{KEY}\n", environment=python)
+        [version] = real.cloud.versions[SECRET]
+        secrets.versions[f"{SECRET}/versions/latest"] = version["data"].encode()
+        recorded = real.cloud.resources[FUNCTION]["serviceConfig"]["environmentVariables"]
+        google = google_environment(tmp_path / "google", metadata, secret_manager=secrets, cloud_tasks=tasks)
+        source = unpack(real.cloud.archives[-1], tmp_path / "unpacked")
+
+        with functions_framework(source, google | storage.environment | recorded) as address:
+            job = real.cloud.resources[f"{JOBS}/{NAME}-contacts"]
+            loaded = call_as_scheduler(address, job)
+            assert (loaded["status"], loaded["rows"]) == ("complete", 250)
+            assert any("/contacts/_delta_log/" in name for _, name in storage.objects)
+
+            # The API wants a longer wait than is left: the run continues itself through the queue.
+            world.behave(Behaviour(fail_from=(1, Failure(429, retry_after=7200))))
+            paused = call_as_scheduler(address, job)
+            assert (paused["status"], paused["continued"]) == ("paused", True)
+            [task] = tasks.tasks
+            assert task.name.startswith(f"{QUEUE}/tasks/")
+            assert (task.url, task.audience, task.service_account) == (URL, URL, CALL)
+
+            world.behave(Behaviour())
+            delivered = tasks.deliver(address, task)
+            assert (delivered.status, delivered.json["status"]) == (200, "complete")
+            assert tasks.tasks == []
