@@ -127,6 +127,10 @@ class DeltaClient(FilesystemClient):
             return DeltaJob
         return FilesystemClient.get_reference_followup_job_class(table)
 
+    def create_dataset(self) -> None:
+        """Make the folder of the data set; a run that was killed, or one beside this one, may have made it already."""
+        self.fs_client.makedirs(self.dataset_path, exist_ok=True)
+
     def initialize_storage(self, truncate_tables: Iterable[str] | None = None) -> None:
         """Make the data set, past the gate."""
         self.gate.pass_through()

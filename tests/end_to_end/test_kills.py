@@ -11,7 +11,7 @@ from tests.end_to_end.support.lives import DIED, SURVIVED, Life, Lives
 from tests.end_to_end.support.tables import EXACT, difference
 from tests.sample_api import SampleApi, World
 
-CHUNK_BYTES = 60_000
+CHUNK_BYTES = 100_000
 """Two pages of rows fill a chunk: 300 rows are two chunks."""
 
 
@@ -78,12 +78,30 @@ def sweep(request: pytest.FixtureRequest, tmp_path: Path, lives: Lives) -> Itera
 
 def test_a_load_of_two_chunks_that_dies_at_some_steps_is_made_good(sweep: Sweep) -> None:
     steps = sweep.steps()
-    state_files = [number for number, what in enumerate(steps, 1) if "_dlt_pipeline_state" in what]
-    commits = [number for number, what in enumerate(steps, 1) if "after a delta" in what]
-    assert state_files
-    assert commits
-    for step in (1, *state_files[:3], *commits[-1:], len(steps)):
+    worst = [
+        # the table has the rows, and the place is not there yet
+        _last(steps, "after a delta"),
+        # the place is half written, or there and the load is not marked as done
+        _last(steps, "_dlt_pipeline_state"),
+        _last(steps, "_dlt_loads"),
+        # the lease is half written
+        _first(steps, "_loader_leases/analytics/contacts/0", "half written"),
+        # the data set is made, and nothing is in it
+        _first(steps, "/analytics/.", "before"),
+    ]
+    for step in filter(None, worst):
         sweep.die_at(step)
+
+
+def _first(steps: list[str], *parts: str) -> int | None:
+    """Give the number of the first step whose text has all the parts."""
+    return next((number for number, what in enumerate(steps, 1) if all(part in what for part in parts)), None)
+
+
+def _last(steps: list[str], *parts: str) -> int | None:
+    """Give the number of the last one."""
+    position = _first(steps[::-1], *parts)
+    return position and len(steps) + 1 - position
 
 
 @pytest.mark.long
