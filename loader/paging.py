@@ -216,37 +216,48 @@ class OffsetGuard(PlacedPaginator):
     def take_page(self, response: Response, rows: list[Any]) -> None:
         """Take a page; rows that were delivered before are taken out of it."""
         path = str(self.inner.total_path) if self.inner.total_path else "total"
-        total = total_of(response, path)
+        total, maximum = total_of(response, path), self._maximum()
+        if maximum is not None:
+            del rows[max(maximum - self.rounds.offset, 0) :]
+        # where the list does not end at an empty page, it ends at its total or at the maximum
+        ends_when_empty = bool(self.inner.stop_after_empty_page) or (total is None and maximum is None)
+        behind = self.rounds.offset + len(rows)
         keys = key_hashes(rows, self.reading.primary_key)
         try:
-            new = self.rounds.page(
-                keys, content_hashes(rows), total, ends_when_empty=bool(self.inner.stop_after_empty_page)
-            )
+            new = self.rounds.page(keys, content_hashes(rows), total, ends_when_empty=ends_when_empty)
         except SamePageError:
             self.asks_again = True
             rows.clear()
             self.listener.ask_again("the same full page comes again for another offset: the offset is ignored")
             return
         rows[:] = [rows[index] for index in new]
-        self._end_as_configured(response, total)
-        is_whole = self.inner.initial_value == 0 and self.inner.maximum_value is None
+        self._end_as_configured(response, behind)
+        is_whole = self.inner.initial_value == 0 and maximum is None
         evidence = Evidence(
             self.rounds.tally.rows,
             self.rounds.tally.is_certain,
-            total if is_whole else None,
+            self.rounds.total if is_whole else None,
             self.rounds.neighbours,
             self.rounds.beginning,
         )
         self.listener.page_read(len(rows), evidence)
 
-    def _end_as_configured(self, response: Response, total: int | None) -> None:
-        """End the walk where the configuration says so: at its maximum, or where the API says that there is no more."""
-        if self.rounds.lap or self.rounds.is_done:
+    def _maximum(self) -> int | None:
+        """Give the offset behind the last row that is to be read, if there is one.
+
+        dlt's `maximum_offset` speaks of pages: the one that begins before it is read to its end.
+        """
+        if self.inner.maximum_value is None:
+            return None
+        pages = -(-(self.inner.maximum_value - self.inner.initial_value) // self.inner.limit)
+        return int(self.inner.initial_value + pages * self.inner.limit)
+
+    def _end_as_configured(self, response: Response, behind: int) -> None:
+        """End the walk where the configuration says so, or where the API says that there is no more."""
+        if self.rounds.lap or self.rounds.is_done or self.rounds.walk.steps:
             return
-        maximum, offset = self.inner.maximum_value, self.rounds.offset
-        is_behind = maximum is not None and offset >= maximum
-        # without an end at an empty page, the total is all that is left to end at
-        is_behind |= not self.inner.stop_after_empty_page and total is not None and offset >= total
+        ends = [self._maximum(), None if self.inner.stop_after_empty_page else self.rounds.total]
+        is_behind = any(end is not None and behind >= end for end in ends)
         if is_behind or is_the_last(response, self.inner.has_more_path):
             self.rounds.stop()
 

@@ -30,6 +30,8 @@ class Rounds:
     """The rows on the first page of this lap, for the next one."""
     laps: int = 0
     """Laps begun."""
+    total: int | None = None
+    """How many rows the list had, as the API said with the last page of the walk."""
     beginning: bool | None = None
     """Whether the last lap met the beginning; None where there was none."""
     is_done: bool = False
@@ -59,6 +61,7 @@ class Rounds:
             "anchors": self.anchors,
             "lap_anchors": self.lap_anchors,
             "laps": self.laps,
+            "total": self.total,
             "beginning": self.beginning,
             "is_done": self.is_done,
             "tally": {"rows": self.tally.rows, "is_certain": self.tally.is_certain},
@@ -97,6 +100,7 @@ class Rounds:
         """
         if self.lap:
             return self._lap_page(self.lap, keys, contents)
+        self.total = total
         new = self.walk.page(keys, contents, total, ends_when_empty=ends_when_empty)
         if new and self.walk.pages & (self.walk.pages - 1) == 0:
             # all rows of the first page, and the last one of the 2nd, 4th, 8th ...

@@ -178,7 +178,10 @@ class Walk:
         elif total is not None and behind >= total and is_short:
             self.is_over = True
         self.pages += has_new
-        self.shared = 0 if self.is_lost else max(min(self.overlap, self.page_size - 1, self.trail.length), 0)
+        goes_past = not has_new and not ends_when_empty
+        self.shared = (
+            0 if self.is_lost or goes_past else max(min(self.overlap, self.page_size - 1, self.trail.length), 0)
+        )
         self.offset = behind - self.shared
 
     def _step(self, keys: Sequence[str]) -> None:

@@ -1,5 +1,6 @@
 """Reads every row: hostile worlds, nonsense, and any dlt configuration, through the real load."""
 
+import random
 from pathlib import Path
 from typing import Any
 
@@ -289,3 +290,53 @@ def test_each_complete_pass_leaves_a_row_in_the_history(tmp_path: Path) -> None:
         ("contacts", 251, True),
     ]
     assert history[-1]["pages"] == passed(report)["pages"]
+
+
+@pytest.mark.parametrize(
+    ("paginator", "rows"),
+    [
+        pytest.param({"maximum_offset": 200}, 200, id="maximum_offset"),
+        pytest.param({"offset": 100}, 320, id="offset"),
+        pytest.param({"total_path": None}, 420, id="no total_path"),
+        pytest.param({"stop_after_empty_page": False}, 420, id="stop_after_empty_page"),
+        pytest.param({"total_path": "nowhere.to.be.found"}, 420, id="a total_path that leads nowhere"),
+    ],
+)
+def test_what_an_offset_paginator_is_told_keeps_its_meaning(tmp_path: Path, paginator: Any, rows: int) -> None:
+    world = World({"contacts": 420})
+    resource = offset_paged()
+    resource["endpoint"]["paginator"] |= paginator
+    with SampleApi(world) as api:
+        report = Loading(tmp_path, lambda: sample_config(api, [resource])).run()
+        assert len(api.requests) <= 9
+    assert report.status == "complete"
+    assert len(rows_of(tmp_path, columns="id")) == rows
+    assert passed(report)["verified"] is not False
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seed", range(100))
+def test_a_random_world_is_read_exactly_through_the_real_load(tmp_path: Path, seed: int) -> None:
+    chance = random.Random(seed)  # noqa: S311 - repeatable worlds
+    behaviour = Behaviour(
+        total=chance.random() < 0.5,
+        page_cap=chance.choice([None, 30, 70]),
+        delete_every=chance.choice([None, 2, 3, 7]),
+        insert_every=chance.choice([None, 2, 5]),
+        insert_where=chance.choice(["front", "end"]),
+        move_every=chance.choice([None, 2, 3, 7]),
+        daily_limit=chance.choice([None, 4, 9]),
+        failures={chance.randrange(2, 12): Failure(chance.choice([429, 503, "cut_json", "no_data", "reset"]))},
+    )
+    world = World(
+        {"contacts": chance.randrange(1_500)}, behaviour, seed=seed, keys=chance.choice(["ordered", "random"])
+    )
+    at_first = {row["id"] for row in world.snapshot("contacts")}
+    with SampleApi(world) as api:
+        loading = Loading(tmp_path, lambda: sample_config(api), DrivenClock())
+        while loading.run().status == "paused":
+            assert len(loading.reports) < 40
+            world.next_window()
+    found = difference(tmp_path, [row for row in world.snapshot("contacts") if row["id"] in at_first])
+    assert (found.missing, found.doubled) == ([], [])
+    assert passed(loading.reports[-1])["verified"] is not False

@@ -126,8 +126,9 @@ class Model:
     @property
     def verified(self) -> bool | None:
         tally = self.rounds.tally
-        total = len(self.rows) if self.has_total else None
-        evidence = Evidence(tally.rows, tally.is_certain, total, self.rounds.neighbours, self.rounds.beginning)
+        evidence = Evidence(
+            tally.rows, tally.is_certain, self.rounds.total, self.rounds.neighbours, self.rounds.beginning
+        )
         return verified(checks(evidence))
 
     @property
