@@ -62,7 +62,7 @@ class Sweep:
         assert difference(self.bucket, self.api.world.snapshot("contacts")) == EXACT
 
 
-@pytest.fixture(params=["into nothing", "into a table"])
+@pytest.fixture(params=["into a table", pytest.param("into nothing", marks=pytest.mark.long)])
 def sweep(request: pytest.FixtureRequest, tmp_path: Path, lives: Lives) -> Iterator[Sweep]:
     world = World({"contacts": 300})
     with SampleApi(world) as api:
