@@ -14,6 +14,8 @@ VALID = """
 NAME = "shop"
 RETRIES = {"status_codes": (503,), "backoff_factor": 1, "max_retries": 1}
 SCHEDULES = {"default": "H * * * *"}
+PAGES_IN_FLIGHT = 2
+DELETED_ROWS = "keep"
 """
 TWO_SECRETS = (
     VALID
