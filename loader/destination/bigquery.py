@@ -81,8 +81,8 @@ class BigQuery:
     def lease(self, resource: str) -> LeaseStore:
         """Give the lease of a resource: a table beside the staged rows."""
         # giving it back must be possible after the deadline of everything else
-        client = self._open(self._deadline.earlier(-SECONDS_TO_STOP / 2), resource)
-        sql = client.sql_client
+        sql = self._client(self._deadline.earlier(-SECONDS_TO_STOP / 2), resource).sql_client
+        sql.open_connection()
         with sql.with_staging_dataset():
             if not sql.has_dataset():
                 sql.create_dataset()
@@ -93,8 +93,9 @@ class BigQuery:
     def tidy(self, pipeline_name: str) -> None:
         """Delete states that newer ones have replaced, now and then: each run reads all of them."""
         try:
-            client = self._open(self._deadline.earlier(SECONDS_TO_STOP), pipeline_name)
-            client.tidy(pipeline_name)
+            with self._client(self._deadline.earlier(SECONDS_TO_STOP), pipeline_name) as client:
+                assert isinstance(client, Client)  # noqa: S101 - what `with` gives has dlt's type
+                client.tidy(pipeline_name)
         except Exception as error:  # noqa: BLE001 - a run is none the worse for it
             logger.warning("Old states could not be deleted: %s. The next run tries again.", error)
 
@@ -105,12 +106,10 @@ class BigQuery:
         factory.before_merge = self._before_merge
         return factory
 
-    def _open(self, deadline: Deadline, name: str) -> "Client":
+    def _client(self, deadline: Deadline, name: str) -> "Client":
         factory = self._factory(deadline)
         config = factory.spec()._bind_dataset_name(self._dataset_name)  # noqa: SLF001 - see docs/dlt.md
-        client = factory.client(Schema(name), config)
-        client.sql_client.open_connection()
-        return client
+        return factory.client(Schema(name), config)
 
     def _before_write(self, client: BoundedClient) -> None:
         self._gate.pass_through()
