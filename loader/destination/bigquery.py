@@ -1,8 +1,8 @@
 """BigQuery: few, large packages, merged by `delete-insert`, with the lists of rows as child tables."""
 
 import secrets
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any
@@ -12,7 +12,7 @@ from dlt.common.schema import Schema
 from dlt.common.schema.typing import C_DLT_ID, C_DLT_LOAD_ID, LOADS_TABLE_NAME, PIPELINE_STATE_TABLE_NAME, TSchemaTables
 from dlt.common.storages.load_package import load_package_state
 from dlt.destinations import bigquery
-from dlt.destinations.exceptions import DatabaseTerminalException, DatabaseTransientException
+from dlt.destinations.exceptions import DatabaseTerminalException, DatabaseTransientException, DatabaseUndefinedRelation
 from dlt.destinations.impl.bigquery.bigquery import BigQueryClient, BigQueryLoadJob, BigQueryMergeJob
 from dlt.destinations.impl.bigquery.configuration import BigQueryClientConfiguration
 from dlt.destinations.impl.bigquery.sql_client import BigQuerySqlClient
@@ -250,6 +250,11 @@ class Client(BigQueryClient):
         is_plain = type(job) is BigQueryLoadJob
         return FileJob(file_path, self.config.http_timeout, self.config.retry_deadline) if is_plain else job
 
+    def initialize_storage(self, truncate_tables: Iterable[str] | None = None) -> None:
+        """Make the data set, or empty staged tables."""
+        with nothing_is_gone():
+            super().initialize_storage(truncate_tables)  # type: ignore[arg-type]
+
     def update_stored_schema(self, *args: Any, **kwargs: Any) -> TSchemaTables | None:
         """Make and widen tables; where another run has just made the same ones, look again what is missing."""
         update = super().update_stored_schema
@@ -288,6 +293,21 @@ class Client(BigQueryClient):
         )
 
 
+@contextmanager
+def nothing_is_gone() -> Iterator[None]:
+    """Expect every table to be there.
+
+    Raises:
+        RefusedError: one is not.
+    """
+    try:
+        yield
+    except DatabaseUndefinedRelation as error:
+        # Google's own error is in one of the DB-API, unless there was no query
+        cause = next(iter(error.dbapi_exception.args), None)
+        raise refused(cause if isinstance(cause, GoogleAPICallError) else error) from error
+
+
 class FileJob(BigQueryLoadJob):
     """Loads a file. Our client waits for it; dlt would look again for ever, and first of all sleep a second."""
 
@@ -306,7 +326,8 @@ class ScriptJob(SqlLoadJob):
     def run(self) -> None:
         """Run it."""
         self._job_client.sql_client.native_connection.before_script = self._job_client.before_merge
-        super().run()
+        with nothing_is_gone():
+            super().run()
 
 
 class MergeScript(BigQueryMergeJob):
