@@ -8,10 +8,10 @@ import pytest
 from dlt.common.configuration.specs import GcpServiceAccountCredentials
 from google.oauth2.credentials import Credentials
 
-from tests.end_to_end.support.function import free_port
 from tests.end_to_end.support.places import SERVICE_ACCOUNT, BigQueryPlace
 from tests.fakes import FakeMetadata
 from tests.fakes.bigquery import PYTHON, BigQueryFront, Emulator
+from tests.function import free_port
 
 
 @pytest.fixture(scope="session")
