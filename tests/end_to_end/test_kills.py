@@ -12,9 +12,9 @@ from random import Random
 import pytest
 import requests
 
-from tests.end_to_end.support.function import free_port
 from tests.end_to_end.support.lives import DIED, SURVIVED, Life, Lives
 from tests.end_to_end.support.tables import EXACT, difference
+from tests.function import free_port
 from tests.local_server import ADDRESS
 from tests.sample_api import SampleApi, World
 

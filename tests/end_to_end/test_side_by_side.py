@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.end_to_end.support import Answer, difference, serving
-from tests.end_to_end.support.function import ROOT
 from tests.end_to_end.support.tables import EXACT
+from tests.function import ROOT
 from tests.sample_api import Behaviour, Failure, SampleApi, World
 
 
