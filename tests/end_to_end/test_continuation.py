@@ -92,6 +92,17 @@ def test_a_chain_of_tasks_ends_by_itself_and_late_or_twice_delivered_tasks_do_no
         assert chain.queue.tasks == []
 
 
+def test_a_run_that_is_out_of_time_still_has_the_time_to_make_its_task(tmp_path: Path) -> None:
+    world = World({"contacts": 2_500}, Behaviour(latency=0.3))
+    with chained(tmp_path, world, TIMEOUT_SECONDS=8) as chain:
+        first = chain.function.load()
+        assert (first["status"], first["continued"]) == ("paused", True), chain.function.log
+        assert first.seconds < 8
+        world.behave(Behaviour())
+        assert [each.json["status"] for each in chain.run_out()] == ["complete"]
+        assert chain.is_exact()
+
+
 def test_a_delivery_that_meets_a_lease_is_tried_again_and_not_lost(tmp_path: Path) -> None:
     world = World({"contacts": 300}, waiting_at(2))
     with chained(tmp_path, world) as chain:

@@ -106,6 +106,10 @@ def test_a_destination_that_hangs_is_abandoned_in_time_and_the_next_run_goes_on(
         assert first.seconds < 6
         second = function.load()
         assert (second.code, second["error"]["type"]) == (503, "busy")
+        if what == "ls":
+            asked = function.status()
+            assert (asked.code, asked["error"]["type"]) == (503, "destination")
+            assert asked.seconds < 6
         flag.unlink()
         until_complete(function, patience=20)
     assert difference(tmp_path / "bucket", world.snapshot("contacts")) == EXACT

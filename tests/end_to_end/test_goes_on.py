@@ -286,3 +286,38 @@ def test_the_state_holds_a_format_a_fingerprint_and_no_key(loading: Loading, wor
     (state,) = (loading.bucket / "analytics" / "_dlt_pipeline_state").glob("*.jsonl")
     assert json.loads(state.read_text())["pipeline_name"] == "analytics_contacts"
     assert STATE_KEY == "loader"
+
+
+class DrivingApi(SampleApi):
+    """Its latency passes on a driven clock: nobody waits."""
+
+    clock: DrivenClock
+
+    def wait(self, seconds: float | None) -> None:
+        self.clock.advance(seconds or 0.0)
+
+
+def test_at_540_seconds_at_least_85_percent_is_spent_reading_and_few_commits_are_made(tmp_path: Path) -> None:
+    world = World({"contacts": 30_000}, Behaviour(latency=2.0))
+    api = DrivingApi(world)
+    api.clock = DrivenClock()
+    with api:
+        loading = Loading(tmp_path / "bucket", lambda: sample_config(api), api.clock)
+        reports = loading.until_complete()
+    assert len(reports) >= 2
+    for report in reports[:-1]:
+        assert report.pages * 2.0 >= 0.85 * 540
+        assert report.seconds < 540
+        # a chunk is read for 300 s at most
+        assert report.chunks <= 3
+    assert difference(tmp_path / "bucket", world.snapshot("contacts")) == EXACT
+
+
+def test_a_chunk_ends_at_its_bound_of_bytes_so_that_memory_is_bounded(
+    loading: Loading, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("loader.destination.bucket.Bucket.chunk_bytes", 150_000)
+    report = loading.run()
+    # about 52 kB a page: three pages a chunk
+    assert report.chunks >= 5
+    assert difference(loading.bucket, world.snapshot("contacts")) == EXACT
