@@ -315,7 +315,7 @@ class FileJob(BigQueryLoadJob):
 
     def run(self) -> None:
         """Load it."""
-        self._bq_load_job = self._job_client._create_load_job(self._load_table, self._file_path)  # noqa: SLF001
+        self._bq_load_job = self._job_client._create_load_job(self._load_table, self._file_path)  # noqa: SLF001 - see docs/dlt.md
 
 
 class ScriptJob(SqlLoadJob):

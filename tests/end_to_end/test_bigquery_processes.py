@@ -78,14 +78,15 @@ def assert_exact(place: BigQueryPlace, world: World, resource: str) -> None:
         assert place.items(f"{resource}__{name}", columns) == items_of(living, name, columns)
 
 
-def test_five_resources_at_once_make_the_data_sets_and_all_succeed(
-    bigquery: BigQueryPlace, environment: dict[str, str]
+@pytest.mark.parametrize("resources", [RESOURCES[2:4], pytest.param(RESOURCES, marks=pytest.mark.long)], ids=len)
+def test_resources_that_make_the_data_sets_at_once_all_succeed(
+    bigquery: BigQueryPlace, environment: dict[str, str], resources: tuple[str, ...]
 ) -> None:
     world = World(dict.fromkeys(RESOURCES, 40))
     with SampleApi(world) as api:
-        answers = load_at_once(environment, api, list(RESOURCES))
-    assert {answer["resource"]: answer["status"] for answer in answers} == dict.fromkeys(RESOURCES, "complete")
-    for resource in RESOURCES:
+        answers = load_at_once(environment, api, list(resources))
+    assert {answer["resource"]: answer["status"] for answer in answers} == dict.fromkeys(resources, "complete")
+    for resource in resources:
         assert_exact(bigquery, world, resource)
 
 
