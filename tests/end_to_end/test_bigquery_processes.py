@@ -162,7 +162,7 @@ def test_a_load_that_is_killed_six_times_is_exact(
 def test_a_pass_over_several_invocations_is_exact_and_stays_under_a_quota(
     bigquery: BigQueryPlace, environment: dict[str, str], tmp_path: Path
 ) -> None:
-    world, front = World({"conversations": 6_000}, Behaviour(latency=0.6)), bigquery.front
+    world, front = World({"conversations": 5_000}, Behaviour(latency=1.0)), bigquery.front
     loads: Counter[str] = Counter()
 
     def quota(call: Call, request: Request) -> Answer | None:
@@ -174,14 +174,14 @@ def test_a_pass_over_several_invocations_is_exact_and_stays_under_a_quota(
     front.meddle = quota
     with (
         SampleApi(world) as api,
-        serving(api, tmp_path, environment=environment, TIMEOUT_SECONDS=30) as function,
+        serving(api, tmp_path, environment=environment, TIMEOUT_SECONDS=60) as function,
     ):
         answers = [function.load("conversations")]
         while answers[-1]["status"] == "paused" and len(answers) < 8:
             answers.append(function.load("conversations"))
     assert [answer["status"] for answer in answers] == ["paused"] * (len(answers) - 1) + ["complete"]
-    assert len(answers) >= 3
-    assert max(answer.seconds for answer in answers) < 30
+    assert len(answers) >= 2
+    assert max(answer.seconds for answer in answers) < 60
     # one chunk in each
     assert loads[f"{bigquery.dataset}._dlt_pipeline_state"] <= len(answers) + 1
     assert_exact(bigquery, world, "conversations")
