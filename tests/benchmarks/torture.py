@@ -216,7 +216,7 @@ def lines_of(output: Path) -> Iterator[dict[str, Any]]:
 def short_table(tools: list[Tool], outcomes: list[Outcome]) -> str:
     """Give what the README opens with: a line for each world, a column for each tool."""
     rows = [
-        (scene.name, *(outcome.brief() for outcome in outcomes if outcome.scene is scene))
+        (f"{scene.name} ({scene.rows:,} rows)", *(outcome.brief() for outcome in outcomes if outcome.scene is scene))
         for scene in SCENES
         if scene.in_readme
     ]
@@ -244,12 +244,15 @@ def section(brief: str, outcomes: list[Outcome]) -> str:
 
 {brief}
 
-All of it. Every tool is asked for pages of {PAGE} rows by offset, with its own retries as they are set by default, and
-each has a fresh copy of the same world. *Lost* are rows that were there at the beginning, live at the end, and were not
-handed over (of a tool that failed, that is all it did not get to); *twice* are rows that were handed over more than
-once: by plain dlt to a local folder, where `merge` becomes `append`; by Airbyte and Singer to a destination, which may
-merge them by key; by this loader to a Delta table. *Did not end* means that it was stopped after {MOST_TIMES_LEAST}
-times the least requests.
+All of it. Every tool asks for pages of {PAGE} rows by offset, configured as its own documentation shows it (plain dlt:
+this project's `source_config.py`, word for word), with its own retries, and reads a fresh copy of the same world.
+Settings made for one of these worlds may do better in it.
+
+- *Lost*: rows that were there at the beginning, live at the end, and were not handed over; of a tool that failed, all
+  that it did not get to.
+- *Twice*: rows that were handed over more than once: by plain dlt to a local folder, where `merge` becomes `append`; by
+  Airbyte and Singer to a destination, which may merge them by key; by this loader to a Delta table.
+- *Did not end*: it was stopped after {MOST_TIMES_LEAST} times the least requests.
 
 {figures.table(head, rows)}
 

@@ -42,6 +42,13 @@ def test_the_readme_is_short_and_in_order() -> None:
     assert re.findall(r"^## (.*)$", README, re.MULTILINE) == ORDER
 
 
+def test_the_readme_opens_with_what_was_measured() -> None:
+    opening = README.split("\n## ")[0]
+    lines = [line for line in opening.splitlines() if line.startswith("|")]
+    assert 2 < len(lines) <= 8
+    assert "\n".join(lines) in (ROOT / "docs" / "figures.md").read_text()
+
+
 def test_the_settings_table_is_the_settings() -> None:
     section = README.split("## Settings\n")[1].split("\n## ")[0]
     rows = re.findall(r"^\| `([A-Z_]+)` \| (?:`(.*?)` )?\| (.+) \|$", section, re.MULTILINE)
