@@ -52,6 +52,7 @@ def wrap(owner, name):
 
 wrap(bucket.WholeFiles, "ls")
 wrap(bucket.DeltaClient, "complete_load")
+wrap(bucket.DeltaClient, "get_stored_state")
 """
 """A file system that sleeps: as long as a file says so, or while it is there."""
 
@@ -106,13 +107,21 @@ def test_a_destination_that_hangs_is_abandoned_in_time_and_the_next_run_goes_on(
         assert first.seconds < 8
         second = function.load()
         assert (second.code, second["error"]["type"]) == (503, "busy")
-        if what == "ls":
-            asked = function.status()
-            assert (asked.code, asked["error"]["type"]) == (503, "destination")
-            assert asked.seconds < 8
         flag.unlink()
         until_complete(function, patience=30)
     assert difference(tmp_path / "bucket", world.snapshot("contacts")) == EXACT
+
+
+def test_a_status_that_hangs_is_answered_in_time(tmp_path: Path) -> None:
+    with (
+        SampleApi(World({})) as api,
+        serving(api, tmp_path, config=own_config() + DESTINATION, TIMEOUT_SECONDS=4) as function,
+    ):
+        function.load()
+        (function.folder / "hang-get_stored_state").touch()
+        answer = function.status()
+    assert (answer.code, answer["error"]["type"]) == (503, "destination")
+    assert answer.seconds < 4
 
 
 @pytest.mark.long
