@@ -7,6 +7,7 @@ RUN = $(BIN)/python
 # may be a shim that leads nowhere, while the interpreters lie in a folder beside the shims.
 EMULATOR = .venvs/bigquery
 PYTHON_313 = $(firstword $(shell for p in python3.13 python3.14 python3 "$$(dirname "$$(command -v python3.13 || echo /)")"/../versions/3.13.*/bin/python3.13; do $$p -c 'import sys; sys.exit(not (3, 13) <= sys.version_info[:2] <= (3, 14))' 2>/dev/null && echo $$p; done))
+PEERS = plain_dlt airbyte_cdk singer_sdk
 export RUNTIME__DLTHUB_TELEMETRY = false
 
 .DEFAULT_GOAL := setup
@@ -44,12 +45,19 @@ lock: setup  ## compile requirements.txt and tests/requirements.txt from pyproje
 	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url --upgrade pyproject.toml -o requirements.txt
 	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url --upgrade --group dev -c requirements.txt -o tests/requirements.txt
 	$(BIN)/uv pip compile --universal --python-version 3.13 --generate-hashes --no-header --no-annotate --no-emit-index-url --upgrade tests/fakes/bigquery.in --override tests/fakes/bigquery.in -o tests/fakes/bigquery-requirements.txt
+	for peer in $(PEERS); do $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url --upgrade tests/benchmarks/peers/$$peer.in -o tests/benchmarks/peers/$$peer-requirements.txt || exit 1; done
 
-bench: setup  ## measure, and write docs/figures.md
+# Peers of the benchmarks, each in an environment of its own.
+.venvs/%/.installed: tests/benchmarks/peers/%-requirements.txt
+	$(PYTHON) -m venv --clear .venvs/$*
+	.venvs/$*/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@
+
+bench: setup $(PEERS:%=.venvs/%/.installed)  ## measure, and write docs/figures.md
 	$(RUN) -m tests.benchmarks
 
 clean:  ## remove the environment, ./data and what tools left behind
-	rm -rf $(VENV) $(EMULATOR) data .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) .venvs data .mypy_cache .ruff_cache .pytest_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 help:  ## this list
