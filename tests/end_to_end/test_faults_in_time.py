@@ -52,6 +52,7 @@ def wrap(owner, name):
 
 wrap(bucket.WholeFiles, "ls")
 wrap(bucket.DeltaClient, "complete_load")
+wrap(bucket.DeltaClient, "get_stored_state")
 """
 """A file system that sleeps: as long as a file says so, or while it is there."""
 
@@ -68,10 +69,10 @@ wrap(bucket.DeltaClient, "complete_load")
 )
 def test_an_api_that_hangs_is_answered_in_time_and_the_next_run_goes_on(tmp_path: Path, failure: Failure) -> None:
     world = World({"contacts": 900}, Behaviour(fail_from=(4, failure)))
-    with SampleApi(world) as api, serving(api, tmp_path, TIMEOUT_SECONDS=7) as function:
+    with SampleApi(world) as api, serving(api, tmp_path, TIMEOUT_SECONDS=9) as function:
         first = function.load()
         assert (first.code, first["status"], first["pages"]) == (200, "paused", 3)
-        assert first.seconds < 7
+        assert first.seconds < 9
         assert first["reason"]
         world.recover()
         last = until_complete(function)
@@ -82,10 +83,10 @@ def test_an_api_that_hangs_is_answered_in_time_and_the_next_run_goes_on(tmp_path
 def test_a_token_server_that_hangs_is_answered_in_time_and_the_next_run_goes_on(tmp_path: Path) -> None:
     hanging = Behaviour(fail_from=(1, Failure("hang")))
     world = World({"contacts": 300}, Behaviour(auth="bearer"), overrides={"token": hanging})
-    with SampleApi(world) as api, serving(api, tmp_path, config=own_config() + OAUTH2, TIMEOUT_SECONDS=6) as function:
+    with SampleApi(world) as api, serving(api, tmp_path, config=own_config() + OAUTH2, TIMEOUT_SECONDS=8) as function:
         first = function.load()
         assert (first.code, first["status"], first["pages"]) == (200, "paused", 0)
-        assert first.seconds < 6
+        assert first.seconds < 8
         assert "not one page fitted" in first["reason"]
         world.recover()
         until_complete(function)
@@ -97,22 +98,30 @@ def test_a_destination_that_hangs_is_abandoned_in_time_and_the_next_run_goes_on(
     world = World({"contacts": 300})
     with (
         SampleApi(world) as api,
-        serving(api, tmp_path, config=own_config() + DESTINATION, TIMEOUT_SECONDS=6) as function,
+        serving(api, tmp_path, config=own_config() + DESTINATION, TIMEOUT_SECONDS=8) as function,
     ):
         flag = function.folder / f"hang-{what}"
         flag.touch()
         first = function.load()
         assert (first.code, first["error"]["type"], first["status"]) == (503, "destination", "failed")
-        assert first.seconds < 6
+        assert first.seconds < 8
         second = function.load()
         assert (second.code, second["error"]["type"]) == (503, "busy")
-        if what == "ls":
-            asked = function.status()
-            assert (asked.code, asked["error"]["type"]) == (503, "destination")
-            assert asked.seconds < 6
         flag.unlink()
-        until_complete(function, patience=20)
+        until_complete(function, patience=30)
     assert difference(tmp_path / "bucket", world.snapshot("contacts")) == EXACT
+
+
+def test_a_status_that_hangs_is_answered_in_time(tmp_path: Path) -> None:
+    with (
+        SampleApi(World({})) as api,
+        serving(api, tmp_path, config=own_config() + DESTINATION, TIMEOUT_SECONDS=4) as function,
+    ):
+        function.load()
+        (function.folder / "hang-get_stored_state").touch()
+        answer = function.status()
+    assert (answer.code, answer["error"]["type"]) == (503, "destination")
+    assert answer.seconds < 4
 
 
 @pytest.mark.long

@@ -1,6 +1,7 @@
 """Never out of time, nothing lost: a pass of any length finishes over as many invocations as it needs."""
 
 import math
+import re
 import shutil
 from pathlib import Path
 
@@ -10,15 +11,15 @@ from tests.sample_api import Behaviour, SampleApi, World
 
 
 def test_a_run_that_is_out_of_time_goes_on_in_the_next_one_on_another_machine(tmp_path: Path) -> None:
-    world = World({"contacts": 2_000}, Behaviour(latency=0.5))
+    world = World({"contacts": 4_000}, Behaviour(latency=0.25))
     with SampleApi(world) as api:
-        # the first invocation has 10 seconds, and twenty pages take longer than it may read
-        with serving(api, tmp_path, TIMEOUT_SECONDS=10) as function:
+        # the first invocation has 8 seconds, and forty pages take longer than that
+        with serving(api, tmp_path, TIMEOUT_SECONDS=8) as function:
             first = function.load("contacts")
             asked_first = api.offsets("contacts")
         assert (first.code, first["status"]) == (200, "paused")
-        assert first.seconds < 10
-        assert 0 < first["rows"] < 2_000
+        assert first.seconds < 8
+        assert 0 < first["rows"] < 4_000
         assert first["rows"] - 20 <= first["place"]["offset"] <= first["rows"]
 
         # that machine is gone, and its disk with it
@@ -30,11 +31,11 @@ def test_a_run_that_is_out_of_time_goes_on_in_the_next_one_on_another_machine(tm
         assert (second.code, second["status"]) == (200, "complete")
         assert second["pass"]["started_at"] == first["pass"]["started_at"]
 
-        # it went on where the first had stopped, and nothing was read again
+        # it went on where the first had stopped, and nothing was read again (but what was on its way when time was up)
         assert asked_first[0] == 0
         assert first["rows"] - 100 < asked_second[0] <= first["rows"]
-        assert set(read_again(api)) <= {0}
-        assert second["pass"]["rows"] == 2_000
+        assert set(read_again(api)) <= {0, asked_second[0]}
+        assert second["pass"]["rows"] == 4_000
     assert difference(tmp_path / "bucket", world.snapshot("contacts")) == EXACT
 
 
@@ -45,16 +46,20 @@ def test_a_pass_that_takes_longer_than_the_time_box_is_exact_and_reads_no_page_t
         while answers[-1]["status"] == "paused" and len(answers) < 10:
             answers.append(function.load("contacts"))
         asked = len(api.offsets("contacts"))
-        again = read_again(api)
+        again, log = read_again(api), function.log
     assert [answer["status"] for answer in answers] == ["paused"] * (len(answers) - 1) + ["complete"]
     assert len(answers) >= 3
     assert max(answer.seconds for answer in answers) < 15
-    assert sum(answer["pages"] for answer in answers) == asked
+    # a page that was on its way when the time was up is asked for again
+    cut_off = asked - sum(answer["pages"] for answer in answers)
+    assert cut_off <= len(answers) - 1
     assert asked <= 1.2 * math.ceil(6_000 / 100)
-    assert set(again) <= {0}
-    # at least 60 % of the time box is spent reading
-    for answer in answers[:-1]:
-        assert answer["pages"] * 0.6 >= 0.6 * 15
+    assert len(set(again) - {0}) <= cut_off
+    # at least 60 % of the time is spent reading
+    reading = sum(map(float, re.findall(r"read in ([\d.]+) s", log)))
+    share = reading / (15 * (len(answers) - 1) + answers[-1].seconds)
+    print(f"{len(answers)} runs, {asked} requests, {share:.0%} of the time spent reading")
+    assert share >= 0.6
     assert difference(tmp_path / "bucket", world.snapshot("contacts")) == EXACT
 
 
