@@ -2,6 +2,11 @@
 # Makes all that the loader needs in a Google Cloud project, and takes it away again. `./deploy.sh --help` is the reference.
 set -euo pipefail
 
+if ((BASH_VERSINFO[0] * 100 + BASH_VERSINFO[1] < 404)); then
+	printf ' !     Could not start.\n !     Found: bash %s.\n !     Do: run this with bash 4.4 or newer.\n' "$BASH_VERSION" >&2
+	exit 1
+fi
+
 readonly SERVICES=(artifactregistry bigquery cloudbuild cloudfunctions cloudscheduler cloudtasks iam run secretmanager storage)
 readonly TIMEOUT_SECONDS=1800 # Scheduler and Tasks wait no longer than this for an answer
 readonly JOB_RETRIES=3 JOB_MIN_BACKOFF=60s JOB_MAX_BACKOFF=600s
@@ -204,7 +209,9 @@ is_absent() {
 }
 
 is_disabled() {
-	[[ $PROBLEM == *SERVICE_DISABLED* || $PROBLEM == *"has not been used in project"* || $PROBLEM == *"API is disabled"* ]]
+	local problem=${PROBLEM,,}
+	[[ $problem != *billing* ]] &&
+		[[ $problem == *disabled* || $problem == *"not enabled"* || $problem == *"has not been used in project"* ]]
 }
 
 is_unknown_account() {
@@ -607,7 +614,7 @@ ensure_invoker() {
 	ensure_role service "$NAME" "$CALL_ACCOUNT" roles/run.invoker
 }
 
-# The jobs. JOBS holds what each job is, by its name: its address, and the rest in the order of LIST_JOBS.
+# The jobs. JOBS holds what each job is, by its name, in the order of JOB_FIELDS; its address comes first.
 
 declare -A JOBS=()
 JOB_FIELDS=httpTarget.uri,schedule,timeZone,httpTarget.httpMethod,httpTarget.headers.Content-Type,attemptDeadline
@@ -823,8 +830,6 @@ say_what_next() {
 }
 
 prepare() {
-	((BASH_VERSINFO[0] > 4 || (BASH_VERSINFO[0] == 4 && BASH_VERSINFO[1] >= 4))) ||
-		fail "bash $BASH_VERSION." "run this with bash 4.4 or newer."
 	command -v gcloud >/dev/null || fail "no gcloud on the PATH." "install the Google Cloud CLI."
 	cd -- "$(dirname -- "${BASH_SOURCE[0]}")"
 	export CLOUDSDK_CORE_DISABLE_PROMPTS=1 CLOUDSDK_CORE_SHOULD_PROMPT_TO_ENABLE_API=0

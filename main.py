@@ -11,8 +11,9 @@ from loader import log, shell
 from loader.answers import answered
 from loader.clock import SystemClock
 from loader.configuration import description_without_key, settings_for_a_run, source_config
-from loader.deadline import Deadline
+from loader.deadline import Deadline, in_time
 from loader.errors import BusyError, MethodError
+from loader.failures import silent
 from loader.invocation import invoke
 from loader.orders import parse
 from loader.report import Report
@@ -36,7 +37,9 @@ def _answer(request: flask.Request, started: float, report: Report) -> dict[str,
     if request.method == "POST":
         return _run(request, started, report)
     if request.method in ("GET", "HEAD"):
-        return status(description_without_key(), Settings.from_env(os.environ))
+        settings = Settings.from_env(os.environ)
+        deadline = Deadline.of(settings.timeout_seconds, SystemClock(), started)
+        return in_time(lambda: status(description_without_key(), settings), deadline, late=lambda _: silent())
     raise MethodError("This method means nothing here. Allowed: POST runs a resource, GET tells what is committed.")
 
 

@@ -39,9 +39,12 @@ def settings_for_a_run() -> Settings:
         SettingsError: one or more variables are wrong or missing.
     """
     settings, problems = read(os.environ)
+    asked = Placeholders()
+    describe(source_config(), asked)
+    problems += [
+        f"{name.upper()} is missing: source_config.py asks dlt.config for it." for name in sorted(asked.missing)
+    ]
     if not os.environ.get("API_KEY_SECRET"):
-        asked = Placeholders()
-        describe(source_config(), asked)
         problems += [
             f"{name.upper()} is missing: set it, or API_KEY_SECRET to a Secret Manager version that holds it."
             for name in dict.fromkeys(asked.asked)

@@ -1,10 +1,12 @@
 """A paused run continues itself: it makes a Cloud Tasks task that calls this function again."""
 
 import hashlib
+import importlib
 import json
 import math
 import os
 import re
+import threading
 from datetime import UTC, datetime
 
 from loader.deadline import Deadline, in_time
@@ -18,11 +20,30 @@ MAX_STALLS = 5
 DISPATCH_SECONDS = (15, 1800)
 """What Cloud Tasks allows as a deadline for the answer to a task."""
 
+SECONDS_TO_CONTINUE = 5.0
+"""Kept back from a run for making its task, ..."""
+
+SHARE_TO_CONTINUE = 0.1
+"""... or this share of its time, if that is less."""
+
 _STALLS = re.compile(r"-s(\d+)$")
 
 
 class NotInTimeError(Exception):
     """Cloud Tasks did not answer in time."""
+
+
+def prepare(settings: Settings) -> None:
+    """Load the client of Cloud Tasks beside the run: that takes seconds, which the end of a run does not have."""
+    if settings.tasks_queue:
+        threading.Thread(
+            target=importlib.import_module, args=("google.cloud.tasks_v2",), name="loader-tasks", daemon=True
+        ).start()
+
+
+def seconds_needed(settings: Settings, deadline: Deadline) -> float:
+    """Give the seconds to keep back for making a task."""
+    return min(SECONDS_TO_CONTINUE, SHARE_TO_CONTINUE * deadline.left()) if settings.tasks_queue else 0.0
 
 
 def enqueue(settings: Settings, source: str, report: Report, deadline: Deadline, task_name: str | None) -> bool:

@@ -70,6 +70,11 @@ def destination_failed(cause: BaseException) -> DestinationError:
     )
 
 
+def silent() -> DestinationError:
+    """Say that the destination did not answer in time."""
+    return DestinationError("The destination did not answer in time. Try again; if it lasts, look at the destination.")
+
+
 def does_not_fit(chosen: Plan, cause: TimeIsUpError) -> SettingsError:
     """Say that a resource that must be read in one run did not fit in it."""
     return SettingsError(

@@ -11,6 +11,9 @@ from loader.report import Report
 from loader.run import Order, Run
 from loader.settings import Settings
 
+GRACE_SECONDS = SECONDS_TO_ANSWER / 2
+"""A run that is just about to end is worth a part of the time kept back for the answer."""
+
 _abandoned: list[threading.Thread] = []
 """Threads of runs that were given up and still live in this process."""
 
@@ -45,15 +48,16 @@ def invoke(
             "A run that hung and was abandoned still lives in this process, so nothing new is begun here. "
             "Try again; it ends with whatever it waits for."
         )
+    continuation.prepare(settings)
+    run_deadline = deadline.earlier(continuation.seconds_needed(settings, deadline))
     # an abandoned run goes on writing into its report, so what is answered is a copy
-    run = Run(order, settings, module, deadline, progress)
-    # a run that is just about to end is worth a part of the time kept back for the answer
-    last_moment = deadline.earlier(-SECONDS_TO_ANSWER / 2)
+    run = Run(order, settings, module, run_deadline, progress)
     try:
-        in_time(run.work, last_moment, late=lambda thread: _abandon(run, thread))
+        in_time(run.work, run_deadline.earlier(-GRACE_SECONDS), late=lambda thread: _abandon(run, thread))
     finally:
         report.take(run.report)
     if report.status == "paused":
+        last_moment = deadline.earlier(-GRACE_SECONDS)
         report.continued = continuation.enqueue(settings, module.NAME, report, last_moment, task_name)
 
 

@@ -104,7 +104,7 @@ class Reader:
             if not self.may_pause:
                 raise
         except (requests.RequestException, ValueError, NonsenseError) as error:
-            self.failure = explained(error, self._session.policy)
+            self.failure = explained(error, self._session.policy, is_at_reference=self._is_at_reference())
             self.end, self.reason = End.FAILED, str(self.failure)
             if not self.may_pause:
                 raise self.failure from error
@@ -171,6 +171,9 @@ class Reader:
             return self._bounds.read_until(0)
         return self._bounds.first_page_until() if self._is_first else self._bounds.read_until(self._folder_bytes())
 
+    def _is_at_reference(self) -> bool:
+        return not self.pages_read and bool({"cursor", "url"} & {*(self.current.place or {})})
+
     def _change(self, **changes: Any) -> None:
         self.record = replace(self.record, current=replace(self.current, **changes))
 
@@ -196,14 +199,23 @@ def now(clock: Clock) -> str:
     return datetime.fromtimestamp(clock.time(), UTC).isoformat(timespec="milliseconds")
 
 
-def explained(error: Exception, policy: RetryPolicy) -> ApiError:
-    """Say what an error in reading means; never what the API sent, which may be customers' rows."""
+def explained(error: Exception, policy: RetryPolicy, *, is_at_reference: bool = False) -> ApiError:
+    """Say what an error in reading means; never what the API sent, which may be customers' rows.
+
+    Args:
+        error: what was raised.
+        policy: how often it was tried.
+        is_at_reference: whether it was the first request of a run, at a cursor or a link that an earlier run had kept.
+    """
     response = getattr(error, "response", None)
     if isinstance(error, requests.HTTPError) and response is not None:
         status, path = response.status_code, urlsplit(response.url).path
         tries = f" after {policy.max_retries} retries" if status in policy.status_codes else ""
         what = f"The API answered {status} {response.reason} to {response.request.method} {path}{tries}."
-        return ApiError(f"{what} {_ADVICE.get(status, _ADVICE[status // 100])}")
+        advice = _ADVICE.get(status) or _ADVICE.get(status // 100, "")
+        if is_at_reference and status // 100 == _REFUSED:
+            advice += ' The cursor of the paused pass may have expired; then begin anew with "restart".'
+        return ApiError(f"{what} {advice}")
     if isinstance(error, NonsenseError):
         return ApiError(
             f"The API answers nonsense, also after {policy.max_retries} retries: {error}. "
@@ -223,6 +235,9 @@ def explained(error: Exception, policy: RetryPolicy) -> ApiError:
         "missing or of another kind. Look at the paginator's paths."
     )
 
+
+_REFUSED = 4
+"""Hundreds of the status codes that say that the request was wrong."""
 
 _ADVICE = {
     401: "Look at the key: is it the right one, and still valid?",

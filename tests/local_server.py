@@ -7,6 +7,7 @@ import struct
 import sys
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -59,7 +60,7 @@ def json_answer(value: object, status: int = 200, headers: Mapping[str, str] | N
     return Answer(status, body, {"Content-Type": "application/json", **(headers or {})})
 
 
-class LocalServer:
+class LocalServer(ABC):
     """Base of the servers that tests talk to; a subclass says in `answer` what it plays."""
 
     def __init__(self, port: int = 0) -> None:
@@ -69,9 +70,9 @@ class LocalServer:
         self._requests: list[Request] = []
         self._in_flight = 0
 
+    @abstractmethod
     def answer(self, request: Request) -> Answer:
         """Give the answer to a request; runs in a thread of its own."""
-        raise NotImplementedError
 
     def resource_of(self, path: str) -> str:
         """Name what a path is about."""

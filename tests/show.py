@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -42,7 +43,8 @@ COLUMNS_SHOWN = {
 def main() -> int:
     """Show it; give the exit code."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    console = Console(highlight=False, width=WIDTH, soft_wrap=not sys.stdout.isatty())
+    width = min(WIDTH, shutil.get_terminal_size((WIDTH, 24)).columns)
+    console = Console(highlight=False, width=width, soft_wrap=not sys.stdout.isatty())
     try:
         with (
             tempfile.TemporaryDirectory() as folder,

@@ -1,8 +1,8 @@
 """BigQuery: few, large packages, merged by `delete-insert`, with the lists of rows as child tables."""
 
 import secrets
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any
@@ -12,7 +12,7 @@ from dlt.common.schema import Schema
 from dlt.common.schema.typing import C_DLT_ID, C_DLT_LOAD_ID, LOADS_TABLE_NAME, PIPELINE_STATE_TABLE_NAME, TSchemaTables
 from dlt.common.storages.load_package import load_package_state
 from dlt.destinations import bigquery
-from dlt.destinations.exceptions import DatabaseTerminalException, DatabaseTransientException
+from dlt.destinations.exceptions import DatabaseTerminalException, DatabaseTransientException, DatabaseUndefinedRelation
 from dlt.destinations.impl.bigquery.bigquery import BigQueryClient, BigQueryLoadJob, BigQueryMergeJob
 from dlt.destinations.impl.bigquery.configuration import BigQueryClientConfiguration
 from dlt.destinations.impl.bigquery.sql_client import BigQuerySqlClient
@@ -81,8 +81,8 @@ class BigQuery:
     def lease(self, resource: str) -> LeaseStore:
         """Give the lease of a resource: a table beside the staged rows."""
         # giving it back must be possible after the deadline of everything else
-        client = self._open(self._deadline.earlier(-SECONDS_TO_STOP / 2), resource)
-        sql = client.sql_client
+        sql = self._client(self._deadline.earlier(-SECONDS_TO_STOP / 2), resource).sql_client
+        sql.open_connection()
         with sql.with_staging_dataset():
             if not sql.has_dataset():
                 sql.create_dataset()
@@ -93,8 +93,9 @@ class BigQuery:
     def tidy(self, pipeline_name: str) -> None:
         """Delete states that newer ones have replaced, now and then: each run reads all of them."""
         try:
-            client = self._open(self._deadline.earlier(SECONDS_TO_STOP), pipeline_name)
-            client.tidy(pipeline_name)
+            with self._client(self._deadline.earlier(SECONDS_TO_STOP), pipeline_name) as client:
+                assert isinstance(client, Client)  # noqa: S101 - what `with` gives has dlt's type
+                client.tidy(pipeline_name)
         except Exception as error:  # noqa: BLE001 - a run is none the worse for it
             logger.warning("Old states could not be deleted: %s. The next run tries again.", error)
 
@@ -105,12 +106,10 @@ class BigQuery:
         factory.before_merge = self._before_merge
         return factory
 
-    def _open(self, deadline: Deadline, name: str) -> "Client":
+    def _client(self, deadline: Deadline, name: str) -> "Client":
         factory = self._factory(deadline)
         config = factory.spec()._bind_dataset_name(self._dataset_name)  # noqa: SLF001 - see docs/dlt.md
-        client = factory.client(Schema(name), config)
-        client.sql_client.open_connection()
-        return client
+        return factory.client(Schema(name), config)
 
     def _before_write(self, client: BoundedClient) -> None:
         self._gate.pass_through()
@@ -251,6 +250,11 @@ class Client(BigQueryClient):
         is_plain = type(job) is BigQueryLoadJob
         return FileJob(file_path, self.config.http_timeout, self.config.retry_deadline) if is_plain else job
 
+    def initialize_storage(self, truncate_tables: Iterable[str] | None = None) -> None:
+        """Make the data set, or empty staged tables."""
+        with nothing_is_gone():
+            super().initialize_storage(truncate_tables)  # type: ignore[arg-type]
+
     def update_stored_schema(self, *args: Any, **kwargs: Any) -> TSchemaTables | None:
         """Make and widen tables; where another run has just made the same ones, look again what is missing."""
         update = super().update_stored_schema
@@ -289,6 +293,21 @@ class Client(BigQueryClient):
         )
 
 
+@contextmanager
+def nothing_is_gone() -> Iterator[None]:
+    """Expect every table to be there.
+
+    Raises:
+        RefusedError: one is not.
+    """
+    try:
+        yield
+    except DatabaseUndefinedRelation as error:
+        # Google's own error is in one of the DB-API, unless there was no query
+        cause = next(iter(error.dbapi_exception.args), None)
+        raise refused(cause if isinstance(cause, GoogleAPICallError) else error) from error
+
+
 class FileJob(BigQueryLoadJob):
     """Loads a file. Our client waits for it; dlt would look again for ever, and first of all sleep a second."""
 
@@ -296,7 +315,7 @@ class FileJob(BigQueryLoadJob):
 
     def run(self) -> None:
         """Load it."""
-        self._bq_load_job = self._job_client._create_load_job(self._load_table, self._file_path)  # noqa: SLF001
+        self._bq_load_job = self._job_client._create_load_job(self._load_table, self._file_path)  # noqa: SLF001 - see docs/dlt.md
 
 
 class ScriptJob(SqlLoadJob):
@@ -307,7 +326,8 @@ class ScriptJob(SqlLoadJob):
     def run(self) -> None:
         """Run it."""
         self._job_client.sql_client.native_connection.before_script = self._job_client.before_merge
-        super().run()
+        with nothing_is_gone():
+            super().run()
 
 
 class MergeScript(BigQueryMergeJob):

@@ -165,8 +165,10 @@ class BoundedClient(bigquery.Client):
                 return job.result(page_size=page_size, retry=NEVER, job_retry=None)
             except GoogleAPICallError as error:
                 # the answer does not tell whether the job failed, or only the question how it is
-                if job.done(retry=NEVER) or not passing(error):
-                    raise job.exception() or error from error
+                if job.done(retry=NEVER) and (failure := job.exception()):
+                    raise failure from error
+                if not passing(error):
+                    raise
                 self._deadline.clock.sleep(min(POLL_SECONDS[1], self._deadline.left()))
 
     def _load_once(self, file_obj: Any, args: Any, kwargs: Any) -> Any:

@@ -48,6 +48,7 @@ class ExpiringTable:
         holder = uuid.uuid4().hex
         with refusals(), self._lock:
             if not self._make(self._lease, holder, expires_at) and self._description_of(self._lease) != holder:
+                self._client.close()  # type: ignore[no-untyped-call]
                 return None
             self._holder = holder
             self._note = json.loads(self._description_of(self._notes) or "{}")
@@ -74,6 +75,7 @@ class ExpiringTable:
             if self._description_of(self._lease) == self._holder:
                 self._write_note(self._script())
                 self._client.delete_table(self._lease, retry=NEVER, not_found_ok=True)
+        self._client.close()  # type: ignore[no-untyped-call]
 
     @property
     def script(self) -> str:

@@ -89,7 +89,8 @@ class NumberedFiles:
         path = self._path(number)
         try:
             record: dict[str, Any] = json.loads(self._files.cat_file(path))
-        except ValueError:
+            record["expires_at"] = float(record["expires_at"])
+        except (KeyError, TypeError, ValueError):
             # its holder was killed between creating and writing it
             made_at = self._files.modified(path).timestamp()
             return {"expires_at": made_at + 120.0}

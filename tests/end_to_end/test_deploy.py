@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 import requests
 
+from tests import interpreters
 from tests.deployment import (
     BUCKET,
     CALL,
@@ -41,6 +42,7 @@ from tests.deployment import (
 from tests.fakes import FakeCloudTasks, FakeMetadata, FakeSecretManager, google_environment
 from tests.fakes.cloud_storage import FakeCloudStorage
 from tests.fakes.google_cloud import GoogleApis, GoogleCloud, Json
+from tests.function import free_port
 from tests.local_server import ADDRESS
 from tests.sample_api import Behaviour, Failure, SampleApi, World
 
@@ -206,21 +208,11 @@ def assert_no_leaks(real: RealGcloud) -> None:
 # A deployment without the cloud: what was uploaded, started with the environment that was recorded.
 
 
-def deployed_python() -> str:
-    """Find the Python that the function runs on, behind a shim too, or else take this one."""
-    found = shutil.which("python3.13")
-    beside = sorted(Path(found).parents[1].glob("versions/3.13.*/bin/python3.13")) if found else []
-    for program in filter(None, [found, *map(str, beside)]):
-        if subprocess.run([program, "-c", ""], check=False, capture_output=True).returncode == 0:
-            return program
-    return sys.executable
-
-
 @contextmanager
 def functions_framework(folder: Path, environment: Mapping[str, str]) -> Iterator[str]:
     """Serve the function as the platform does, with nothing but its requirements installed; give its address."""
     virtual = folder.parent / "virtual"
-    subprocess.run([deployed_python(), "-m", "venv", virtual], check=True)
+    subprocess.run([interpreters.find("3.13") or sys.executable, "-m", "venv", virtual], check=True)
     install = ("-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--require-hashes")
     subprocess.run([virtual / "bin" / "python", *install, "-r", folder / "requirements.txt"], check=True)
     port = free_port()
@@ -237,12 +229,6 @@ def functions_framework(folder: Path, environment: Mapping[str, str]) -> Iterato
     finally:
         process.terminate()
         process.wait()
-
-
-def free_port() -> int:
-    with socket.create_server((ADDRESS, 0)) as taken:
-        port: int = taken.getsockname()[1]
-    return port
 
 
 def wait_until_it_listens(process: subprocess.Popen[bytes], port: int) -> None:

@@ -340,3 +340,23 @@ def test_a_random_world_is_read_exactly_through_the_real_load(tmp_path: Path, se
     found = difference(tmp_path, [row for row in world.snapshot("contacts") if row["id"] in at_first])
     assert (found.missing, found.doubled) == ([], [])
     assert passed(loading.reports[-1])["verified"] is not False
+
+
+def test_a_cursor_that_has_expired_between_two_runs_says_what_to_do(tmp_path: Path) -> None:
+    world = World({"contacts": 420}, Behaviour(style="cursor", daily_limit=4))
+    endpoint = {
+        "path": "/v1/contacts",
+        "data_selector": "data",
+        "params": {"limit": 50},
+        "paginator": {"type": "cursor", "cursor_path": "cursors.next"},
+    }
+    with SampleApi(world) as api:
+        config = lambda: sample_config(api, [{"name": "contacts", "endpoint": endpoint}])  # noqa: E731
+        loading = Loading(tmp_path, config, DrivenClock())
+        assert loading.run().status == "paused"
+        world.behave(Behaviour(style="cursor", fail_from=(1, Failure(400))))
+        with pytest.raises(ApiError, match="restart"):
+            loading.run()
+        world.recover()
+        assert loading.run(restart=True).status == "complete"
+    assert difference(tmp_path, world.snapshot("contacts")) == EXACT

@@ -1,14 +1,21 @@
 """Killed at any moment, the table is exact in the end: at every step in turn, as SQLite does it, not by luck."""
 
 import shutil
+import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from queue import Queue
+from random import Random
 
 import pytest
+import requests
 
 from tests.end_to_end.support.lives import DIED, SURVIVED, Life, Lives
 from tests.end_to_end.support.tables import EXACT, difference
+from tests.function import free_port
+from tests.local_server import ADDRESS
 from tests.sample_api import SampleApi, World
 
 CHUNK_BYTES = 100_000
@@ -62,7 +69,7 @@ class Sweep:
         assert difference(self.bucket, self.api.world.snapshot("contacts")) == EXACT
 
 
-@pytest.fixture(params=["into nothing", "into a table"])
+@pytest.fixture(params=["into a table", pytest.param("into nothing", marks=pytest.mark.long)])
 def sweep(request: pytest.FixtureRequest, tmp_path: Path, lives: Lives) -> Iterator[Sweep]:
     world = World({"contacts": 300})
     with SampleApi(world) as api:
@@ -111,3 +118,44 @@ def test_a_load_of_two_chunks_that_dies_at_any_step_is_made_good(sweep: Sweep) -
     for step in range(1, len(steps) + 1):
         sweep.die_at(step)
     print(f"killed at {len(steps)} steps, each made good: 0 missing, 0 doubled, 0 stale")
+
+
+@pytest.mark.long
+def test_a_served_function_that_is_killed_forty_times_loads_every_row_once(tmp_path: Path, lives: Lives) -> None:
+    world = World({"contacts": 30_000})
+    random = Random(13)  # noqa: S311 - moments, not secrets
+    killed = hours = 0
+    with SampleApi(world) as api:
+        while killed < 40:
+            hours += 1
+            life = Life(str(tmp_path / "bucket"), api.url, hours, chunk_bytes=500_000, port=free_port())
+            process = lives.begin(life)
+            asked = len(api.requests)
+            answers: Queue[bool] = Queue()
+            threading.Thread(target=_ask, args=(life.port, answers), daemon=True).start()
+            while len(api.requests) == asked:
+                time.sleep(0.005)
+            time.sleep(random.uniform(0.0, 1.5))
+            lives.kill(process)
+            # an answer came where the pass was complete before the kill
+            killed += not answers.get(timeout=10)
+        assert lives.live(Life(str(tmp_path / "bucket"), api.url, hours + 1)) == SURVIVED
+    assert difference(tmp_path / "bucket", world.snapshot("contacts")) == EXACT
+    print(f"killed {killed} times in {hours} lives, {len(api.requests)} requests: exact")
+
+
+def _ask(port: int | None, answers: Queue[bool]) -> None:
+    """Have a resource loaded; tell whether there was an answer."""
+    for _ in range(500):
+        try:
+            requests.post(f"http://{ADDRESS}:{port}/", json={"resource": "contacts"}, timeout=60)
+        except requests.ConnectionError as error:
+            if "refused" in str(error):
+                # it is not listening yet
+                time.sleep(0.01)
+                continue
+            answers.put(item=False)
+        else:
+            answers.put(item=True)
+        return
+    raise AssertionError("The function did not start.")

@@ -10,7 +10,7 @@ import pytest
 
 import main
 import source_config
-from tests.driven_clock import DrivenClock
+from tests.clock import DrivenClock
 from tests.end_to_end.support import ids_of
 from tests.sample_api import KEY, Behaviour, Failure, SampleApi, World
 

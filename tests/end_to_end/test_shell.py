@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from loader import shell
-from tests.driven_clock import DrivenClock
+from tests.clock import DrivenClock
 from tests.end_to_end.support import ids_of
 from tests.function import ROOT
 from tests.sample_api import KEY, RESOURCES, Behaviour, Failure, SampleApi, World

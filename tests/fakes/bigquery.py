@@ -52,13 +52,15 @@ class Emulator:
     def _wait(self) -> None:
         until = time.monotonic() + START_SECONDS
         while time.monotonic() < until and self._process.poll() is None:
+            connection = HTTPConnection(ADDRESS, self.port, timeout=5)
             try:
-                connection = HTTPConnection(ADDRESS, self.port, timeout=5)
                 connection.request("GET", f"/bigquery/v2/projects/{PROJECT}/datasets")
                 if connection.getresponse().status == 200:
                     return
             except OSError:
                 time.sleep(0.05)
+            finally:
+                connection.close()
         raise RuntimeError("The BigQuery emulator did not start:\n" + (self._folder / "log.txt").read_text())
 
 

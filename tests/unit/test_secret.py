@@ -19,7 +19,7 @@ DEADLINE = Deadline.of(60, SystemClock())
 
 @pytest.fixture(autouse=True)
 def nothing_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("API_KEY", "API_KEY_SECRET", "CLIENT_ID", "CLIENT_SECRET"):
+    for name in ("CLIENT_ID", "CLIENT_SECRET"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(redaction, "_forms", ())
 

@@ -12,7 +12,6 @@ RESOURCES = ["conversations", "contacts", "conversation_parts", "teams", "compan
 @pytest.fixture
 def config(monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setenv("API_KEY", "the-key")
-    monkeypatch.delenv("BASE_URL", raising=False)
     return source_config.source_config()
 
 

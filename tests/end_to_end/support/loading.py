@@ -14,6 +14,7 @@ from loader.invocation import invoke
 from loader.report import Report
 from loader.run import Order
 from loader.settings import Settings
+from tests.clock import DrivenClock
 from tests.sample_api import KEY, SampleApi
 
 
@@ -70,6 +71,9 @@ class Loading:
         Raises:
             LoaderError: as an invocation does; the report is kept all the same.
         """
+        if isinstance(self.clock, DrivenClock):
+            # no two runs begin at the same moment
+            self.clock.advance(1.0)
         report = Report()
         self.reports.append(report)
         order = Order(resource, restart=restart, pass_started_at=pass_started_at)

@@ -84,6 +84,9 @@ class Steps:
         if not isinstance(path, str | os.PathLike) or not str(path).startswith(self._prefix):
             return
         name = str(path).removeprefix(self._prefix)
+        if event == "os.mkdir" and Path(path).is_dir():
+            # nothing is made that is not there
+            return
         if event != "open":
             self.step(f"{event} {name}")
         elif arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):

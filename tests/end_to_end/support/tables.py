@@ -49,7 +49,11 @@ EXACT = Difference([], [], [], [])
 
 def difference(bucket: Path, living: list[Row], resource: str = "contacts") -> Difference:
     """Compare a table with the API's living rows, by key and revision."""
-    rows = rows_of(bucket, resource, "id, revision")
+    return compared(rows_of(bucket, resource, "id, revision"), living)
+
+
+def compared(rows: list[Row], living: list[Row]) -> Difference:
+    """Compare rows of a table with the API's living rows, by key and revision."""
     counted = Counter(row["id"] for row in rows)
     revisions = {row["id"]: row["revision"] for row in living}
     return Difference(

@@ -1,0 +1,94 @@
+"""source_config.py and the environment together: what is wrong is said, and names need no key."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from loader.configuration import description_without_key, settings_for_a_run, source_config
+from loader.errors import SettingsError
+
+VALID = """
+NAME = "shop"
+RETRIES = {"status_codes": (503,), "backoff_factor": 1, "max_retries": 1}
+SCHEDULES = {"default": "H * * * *"}
+PAGES_IN_FLIGHT = 2
+DELETED_ROWS = "keep"
+"""
+TWO_SECRETS = (
+    VALID
+    + """
+import dlt
+def source_config():
+    dlt.secrets["user"], dlt.secrets["password"], dlt.config["tenant"]
+    client = {"base_url": "https://x.example.com"}
+    return {"client": client, "resources": ["orders", {"name": "items", "endpoint": "i"}]}
+"""
+)
+
+
+@pytest.fixture
+def written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Give the path of a source_config.py that stands in for the project's."""
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in ("USER", "PASSWORD", "TENANT"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    own = sys.modules.pop("source_config", None)
+    yield tmp_path / "source_config.py"
+    sys.modules.pop("source_config", None)
+    if own:
+        sys.modules["source_config"] = own
+
+
+def test_names_need_neither_a_key_nor_a_setting(written: Path) -> None:
+    written.write_text(TWO_SECRETS)
+    description = description_without_key()
+    assert (description.name, description.resources()) == ("shop", ["orders", "items"])
+
+
+def test_secrets_that_are_missing_are_named_all_at_once(written: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written.write_text(TWO_SECRETS)
+    monkeypatch.setenv("DESTINATION", "nowhere")
+    with pytest.raises(SettingsError) as raised:
+        settings_for_a_run()
+    for problem in ("DESTINATION must be", "USER is missing", "PASSWORD is missing", "TENANT is missing"):
+        assert problem in str(raised.value)
+
+
+def test_a_secret_answers_for_secrets_and_not_for_other_values(written: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written.write_text(TWO_SECRETS)
+    monkeypatch.setenv("API_KEY_SECRET", "projects/p/secrets/s/versions/1")
+    with pytest.raises(SettingsError, match=r"^The settings are wrong\. TENANT is missing: [^:]*$"):
+        settings_for_a_run()
+
+
+def test_secrets_that_are_there_are_enough(written: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written.write_text(TWO_SECRETS)
+    for name in ("USER", "PASSWORD", "TENANT"):
+        monkeypatch.setenv(name, "x")
+    assert settings_for_a_run().destination == "filesystem"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        pytest.param("NAME = (", "can't be imported: SyntaxError at line 1", id="syntax"),
+        pytest.param("import nothing_of_that_name", "can't be imported: ModuleNotFoundError", id="import"),
+        pytest.param("", "is wrong: AttributeError.*source_config", id="empty"),
+        pytest.param(VALID + "def source_config(): return {}", "is wrong: KeyError", id="no_configuration"),
+        pytest.param(VALID + "def source_config(): return 1 / 0", "is wrong: ZeroDivisionError", id="raises"),
+    ],
+)
+def test_a_file_that_is_wrong_is_whose_fault_it_is(written: Path, text: str, message: str) -> None:
+    written.write_text(text)
+    with pytest.raises(SettingsError, match=message):
+        description_without_key()
+
+
+def test_it_is_imported_once(written: Path) -> None:
+    written.write_text(VALID)
+    module: ModuleType = source_config()
+    assert source_config() is module

@@ -1,0 +1,135 @@
+"""A request is tried again after 2, 4 and 8 seconds, or when the API says, and never past the deadline."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from typing import Any
+
+import pytest
+import requests
+import requests_mock
+
+from loader.deadline import Deadline
+from loader.session import RetryPolicy, Session, TimeIsUpError
+from tests.clock import EPOCH, DrivenClock
+
+URL = "http://api.example.com/v1/contacts"
+POLICY = RetryPolicy(frozenset({429, 500, 502, 503, 504}), backoff_factor=2, max_retries=3)
+OK: dict[str, Any] = {"json": {"data": []}}
+
+
+@pytest.fixture
+def clock() -> DrivenClock:
+    return DrivenClock()
+
+
+@pytest.fixture
+def api() -> Iterator[requests_mock.Mocker]:
+    with requests_mock.Mocker() as mocker:
+        yield mocker
+
+
+def session(clock: DrivenClock, seconds: float = 540.0) -> Session:
+    return Session(requests.Session(), POLICY, Deadline(clock, clock.monotonic() + seconds))
+
+
+@pytest.mark.parametrize("status", sorted(POLICY.status_codes))
+def test_a_refused_request_is_tried_again_after_2_4_and_8_seconds(
+    api: requests_mock.Mocker, clock: DrivenClock, status: int
+) -> None:
+    api.get(URL, [{"status_code": status}] * 3 + [OK])
+    asking = session(clock)
+    assert asking.get(URL).status_code == 200
+    assert clock.sleeps == [2, 4, 8]
+    assert (asking.requests, asking.retries) == (4, 3)
+
+
+@pytest.mark.parametrize(
+    "error", [requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError]
+)
+def test_a_broken_connection_is_tried_again_too_and_is_raised_in_the_end(
+    api: requests_mock.Mocker, clock: DrivenClock, error: type[Exception]
+) -> None:
+    api.get(URL, exc=error)
+    with pytest.raises(error):
+        session(clock).get(URL)
+    assert clock.sleeps == [2, 4, 8]
+
+
+def test_after_the_last_retry_the_answer_is_given_as_it_is(api: requests_mock.Mocker, clock: DrivenClock) -> None:
+    api.get(URL, status_code=503)
+    assert session(clock).get(URL).status_code == 503
+    assert api.call_count == 4
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 501])
+def test_other_status_codes_are_not_tried_again(api: requests_mock.Mocker, clock: DrivenClock, status: int) -> None:
+    api.get(URL, status_code=status)
+    assert session(clock).get(URL).status_code == status
+    assert (api.call_count, clock.sleeps) == (1, [])
+
+
+def in_seconds(seconds: int) -> str:
+    return format_datetime(datetime.fromtimestamp(EPOCH, UTC) + timedelta(seconds=seconds), usegmt=True)
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [
+        pytest.param("30", 30, id="seconds"),
+        pytest.param(in_seconds(90), 90, id="a date"),
+        pytest.param(in_seconds(-90), 0, id="a date that is over"),
+        pytest.param("soon", 2, id="nonsense"),
+        pytest.param("", 2, id="nothing"),
+    ],
+)
+def test_retry_after_is_obeyed(api: requests_mock.Mocker, clock: DrivenClock, header: str, seconds: float) -> None:
+    api.get(URL, [{"status_code": 429, "headers": {"Retry-After": header}}, OK])
+    assert session(clock).get(URL).status_code == 200
+    assert clock.sleeps == [seconds]
+
+
+def test_a_retry_after_that_does_not_fit_pauses_at_once_and_says_until_when(
+    api: requests_mock.Mocker, clock: DrivenClock
+) -> None:
+    api.get(URL, status_code=429, headers={"Retry-After": "600"})
+    with pytest.raises(TimeIsUpError, match="429") as raised:
+        session(clock).get(URL)
+    assert raised.value.wake_at == EPOCH + 600
+    assert (api.call_count, clock.sleeps) == (1, [])
+
+
+def test_a_backoff_that_does_not_fit_pauses_and_tells_no_moment(api: requests_mock.Mocker, clock: DrivenClock) -> None:
+    api.get(URL, status_code=500)
+    with pytest.raises(TimeIsUpError) as raised:
+        session(clock, seconds=5).get(URL)
+    assert raised.value.wake_at is None
+    assert clock.sleeps == [2]
+
+
+def test_after_the_deadline_nothing_is_asked(api: requests_mock.Mocker, clock: DrivenClock) -> None:
+    api.get(URL, **OK)
+    asking = session(clock)
+    clock.advance(540)
+    with pytest.raises(TimeIsUpError):
+        asking.get(URL)
+    assert api.call_count == 0
+
+
+def test_the_patience_of_a_block_ends_with_it(clock: DrivenClock) -> None:
+    asking = session(clock)
+    whole, nearer = asking.deadline, Deadline(clock, 3.0)
+    with asking.until(nearer):
+        assert asking.deadline is nearer
+    assert asking.deadline is whole
+
+
+def test_a_hook_that_raises_for_a_refusal_does_not_stop_the_retries(
+    api: requests_mock.Mocker, clock: DrivenClock
+) -> None:
+    def refuse(response: requests.Response, **_: Any) -> None:
+        response.raise_for_status()
+
+    api.get(URL, [{"status_code": 503}, OK])
+    assert session(clock).get(URL, hooks={"response": [refuse]}).status_code == 200
+    assert clock.sleeps == [2]
