@@ -248,7 +248,7 @@ def new_columns(loaded: LoadInfo) -> list[dict[str, Any]]:
         for table, update in package.schema_update.items()
         if not table.startswith("_dlt_") and table != TABLE
         for name, column in update["columns"].items()
-        if not name.startswith("_dlt_")
+        if not name.startswith(("_dlt_", "_loader_"))
     ]
 
 

@@ -22,6 +22,7 @@ from dlt.extract import DltResource
 from fsspec.implementations.local import LocalFileSystem
 
 from loader.deadline import Deadline
+from loader.destination import unchanged as unchanged_rows
 from loader.destination.bucket_lease import NumberedFiles
 from loader.destination.delta import Place
 from loader.destination.fold import Fold, Pace
@@ -47,7 +48,9 @@ class Bucket:
         self._dataset_name = dataset_name
         self._gate = gate
         self._deadline = deadline
+        self._client: DeltaClient | None = None
         self._folded: list[Fold] = []
+        self._unchanged: unchanged_rows.Unchanged | None = None
 
     def factory(self) -> "DeltaBucket":
         """Give dlt's filesystem destination, whose commits pass the gate."""
@@ -67,6 +70,9 @@ class Bucket:
                 'the same. Give it a primary_key in source_config.py, or write_disposition "append" or "replace".'
             )
         resource.apply_hints(table_format="delta")
+        if self.folds(resource) and (unchanged := self._unchanged_rows(resource)):
+            resource.apply_hints(columns={unchanged_rows.COLUMN: {"data_type": "binary"}})
+            resource.add_filter(unchanged.is_news)
         resource.add_map(with_lists_as_text)
 
     def folds(self, resource: DltResource) -> bool:
@@ -74,11 +80,24 @@ class Bucket:
         disposition: Any = resource.write_disposition
         return bool((disposition["disposition"] if isinstance(disposition, dict) else disposition) == "merge")
 
+    def _unchanged_rows(self, resource: DltResource) -> unchanged_rows.Unchanged | None:
+        """Give what knows the rows of the resource's table, scanned once in a run; None where it is several tables."""
+        hints: Any = resource._hints  # noqa: SLF001 - see docs/dlt.md
+        if self._client is None or callable(resource.table_name):
+            return None
+        if self._unchanged is None:
+            name = self._client.schema.naming.normalize_table_identifier(resource.table_name)
+            columns = self._client.schema.get_table_columns(name) if name in self._client.schema.tables else ()
+            self._unchanged = unchanged_rows.Unchanged(
+                self._client.place(name), self._client.staged(name), hints.get("primary_key"), columns
+            )
+        return self._unchanged
+
     def fold(self, pipeline: dlt.Pipeline, *, if_due: bool) -> tuple[bool, int]:
         """Fold what is staged."""
         pace = Pace(self._deadline)
-        client = pipeline.destination_client()
-        assert isinstance(client, DeltaClient)  # noqa: S101 - of `factory`
+        client: Any = pipeline.destination_client()
+        self._client = client
         folds = [fold for fold in client.folds() if not if_due or fold.is_due()]
         is_done = all(fold.run(pace) for fold in folds)
         self._folded += folds if pace.commits else []
