@@ -21,6 +21,7 @@ from dlt.destinations.impl.filesystem.filesystem import (
 from dlt.extract import DltResource
 from fsspec.implementations.local import LocalFileSystem
 
+from loader import memory
 from loader.deadline import Deadline
 from loader.destination import unchanged as unchanged_rows
 from loader.destination.bucket_lease import NumberedFiles
@@ -44,6 +45,7 @@ class Bucket:
     """The whole process then peaks at about 400 MiB, files of the working folder (they are memory) counted."""
 
     def __init__(self, url: str, dataset_name: str, gate: Gate, deadline: Deadline) -> None:
+        memory.apply()
         self._url = url
         self._dataset_name = dataset_name
         self._gate = gate

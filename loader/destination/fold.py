@@ -26,7 +26,7 @@ from loader.destination.delta import (
     streamed,
 )
 from loader.destination.key_range import Key, KeyRange
-from loader.destination.schemas import aligned, united, widen
+from loader.destination.schemas import aligned, as_strict_as, united, widen
 from loader.destination.slices import Slice
 from loader.errors import DestinationError
 
@@ -139,7 +139,7 @@ class Fold:
         if target is None:
             self.gate()
             # the log says most of the first columns
-            first = [schema.field(column) for column in self.columns]
+            first = [schema.field(column).with_nullable(False) for column in self.columns]  # noqa: FBT003
             rest = [each for each in schema if each.name not in self.columns]
             return DeltaTable.create(
                 self.target.location, pa.schema([*first, *rest]), storage_options=dict(self.target.options)
@@ -263,7 +263,7 @@ def merged(before: pa.Table, newest: pa.Table, columns: Sequence[str]) -> pa.Tab
     kept = last_of_each(rows, columns)
     # of one key and package, what is in the table is what was staged
     news = pc.and_not(pc.and_(kept, is_staged), same_as_before(rows, [*columns, LOAD_ID]))
-    return rows.filter(kept) if pc.any(news).as_py() else None
+    return as_strict_as(before.schema, rows.filter(kept)) if pc.any(news).as_py() else None
 
 
 def newest_of_each_key(rows: pa.Table, columns: Sequence[str]) -> pa.Table:

@@ -57,3 +57,12 @@ def aligned(rows: pa.Table, schema: pa.Schema) -> pa.Table:
         for each in schema
     ]
     return pa.Table.from_arrays(columns, schema=schema)
+
+
+def as_strict_as(schema: pa.Schema, rows: pa.Table) -> pa.Table:
+    """Give the rows with the columns that may not be null in a schema, and are not, marked so."""
+    fields = [
+        schema.field(each.name) if each.name in schema.names and not rows[each.name].null_count else each
+        for each in rows.schema
+    ]
+    return rows.cast(pa.schema(fields))

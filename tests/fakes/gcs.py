@@ -1,6 +1,7 @@
 """Cloud Storage: fake-gcs-server, and in front of it what it lacks: XML writes, and conditions on every write."""
 
 import json
+import socket
 import subprocess
 import threading
 import time
@@ -93,7 +94,7 @@ class FakeGcs(LocalServer):
         listed, _ = self._listed(bucket, {"prefix": prefix})
         return sorted(item["name"] for item in listed)
 
-    def answer(self, request: Request) -> Answer:
+    def answer(self, request: Request) -> Answer:  # noqa: PLR0911 - a table of what XML has
         """Answer a request: the JSON API's are passed on, the XML API's are translated where they write or list."""
         if request.path.startswith(("/storage/", "/upload/", "/download/", "/resumable/", "/batch/")):
             return self._json(request)
@@ -151,7 +152,7 @@ class FakeGcs(LocalServer):
         return self._ask("GET", f"{_object(bucket, key)}?alt=media").body
 
     def _xml_write(self, bucket: str, key: str, body: bytes, wanted: str | None, is_copy: bool = False) -> Answer:  # noqa: FBT001, FBT002
-        head = f'--{BOUNDARY}\r\nContent-Type: application/json\r\n\r\n{json.dumps({"name": key})}\r\n'
+        head = f"--{BOUNDARY}\r\nContent-Type: application/json\r\n\r\n{json.dumps({'name': key})}\r\n"
         head += f"--{BOUNDARY}\r\nContent-Type: application/octet-stream\r\n\r\n"
         data = head.encode() + body + f"\r\n--{BOUNDARY}--\r\n".encode()
         condition = "" if wanted is None else f"&ifGenerationMatch={wanted}"
@@ -184,7 +185,8 @@ class FakeGcs(LocalServer):
             return Answer(NO_CONTENT)
         body = b"".join(parts[number] for number in sorted(parts))
         done = self._xml_write(bucket, key, body, request.headers.get("x-goog-if-generation-match"))
-        xml = f"<CompleteMultipartUploadResult><ETag>{done.headers.get('ETag', '')}</ETag></CompleteMultipartUploadResult>"
+        etag = f"<ETag>{done.headers.get('ETag', '')}</ETag>"
+        xml = f"<CompleteMultipartUploadResult>{etag}</CompleteMultipartUploadResult>"
         return done if done.status >= 300 else Answer(200, xml.encode(), done.headers)
 
     def _listed(self, bucket: str, query: Mapping[str, str]) -> tuple[list[dict[str, Any]], list[str]]:
@@ -219,8 +221,6 @@ def _conflict() -> Answer:
 
 
 def _free_port() -> int:
-    import socket  # noqa: PLC0415
-
     with socket.socket() as probe:
         probe.bind((ADDRESS, 0))
         port: int = probe.getsockname()[1]

@@ -206,4 +206,6 @@ def test_a_table_that_was_not_sorted_by_key_is_laid_out_once(tmp_path: Path) -> 
     assert [row["id"] for row in folding.rows()] == list(range(6000))
     assert [row["id"] for row in folding.rows() if row["revision"] == 2] == [3, 4000]
     folding.stage(rows_of([3], 3))
-    assert folding.run() == (True, 1)
+    again, more = folding.run()
+    assert again
+    assert more <= commits / 3
