@@ -73,10 +73,14 @@ class Chunks:
             SettingsError: a resource that must be read in one run did not fit in it.
             DestinationError: it failed, or was too slow.
         """
-        if record.current and record.current.finished:
+        assert record.current is not None  # noqa: S101 - a run begins with a pass
+        if record.current.finished:
             self._finish(record)
             return
-        while self._folded(if_due=True):
+        if not self._folded(if_due=True):
+            self._report.passed(record.current, None)
+            return
+        while True:
             self._report.phase = "reading"
             reader = self._read(record)
             if reader.pages_read == 0 and reader.end is not End.OF_PASS:
@@ -91,7 +95,7 @@ class Chunks:
             if reader.end is End.OF_PASS:
                 self._finish(record)
                 return
-            if not self._goes_on(reader, record):
+            if not self._folded(if_due=True) or not self._goes_on(reader, record):
                 self._stop(reader)
                 return
 

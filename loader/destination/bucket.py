@@ -19,6 +19,7 @@ from dlt.destinations.impl.filesystem.filesystem import (
     ReferenceFollowupJob,
 )
 from dlt.extract import DltResource
+from dlt.extract.exceptions import DataItemRequiredForDynamicTableHints
 from fsspec.implementations.local import LocalFileSystem
 
 from loader import memory
@@ -66,13 +67,14 @@ class Bucket:
         Raises:
             SettingsError: its rows are to be merged, and nothing tells them apart.
         """
-        if self.folds(resource) and not has_primary_key(resource):
+        key = primary_key_of(resource) if self.folds(resource) else None
+        if key == ():
             raise SettingsError(
                 f'{resource.name} has write_disposition "merge" and no primary_key, so nothing tells which rows are '
                 'the same. Give it a primary_key in source_config.py, or write_disposition "append" or "replace".'
             )
         resource.apply_hints(table_format="delta")
-        if self.folds(resource) and (unchanged := self._unchanged_rows(resource)):
+        if key and (unchanged := self._unchanged_rows(resource, key)):
             resource.apply_hints(columns={unchanged_rows.COLUMN: {"data_type": "binary"}})
             resource.add_filter(unchanged.is_news)
         resource.add_map(with_lists_as_text)
@@ -82,16 +84,15 @@ class Bucket:
         disposition: Any = resource.write_disposition
         return bool((disposition["disposition"] if isinstance(disposition, dict) else disposition) == "merge")
 
-    def _unchanged_rows(self, resource: DltResource) -> unchanged_rows.Unchanged | None:
+    def _unchanged_rows(self, resource: DltResource, key: tuple[str, ...]) -> unchanged_rows.Unchanged | None:
         """Give what knows the rows of the resource's table, scanned once in a run; None where it is several tables."""
-        hints: Any = resource._hints  # noqa: SLF001 - see docs/dlt.md
         if self._client is None or callable(resource.table_name):
             return None
         if self._unchanged is None:
             name = self._client.schema.naming.normalize_table_identifier(resource.table_name)
             columns = self._client.schema.get_table_columns(name) if name in self._client.schema.tables else ()
             self._unchanged = unchanged_rows.Unchanged(
-                self._client.place(name), self._client.staged(name), hints.get("primary_key"), columns
+                self._client.place(name), self._client.staged(name), key, columns
             )
         return self._unchanged
 
@@ -131,13 +132,13 @@ class Bucket:
                 )
 
 
-def has_primary_key(resource: DltResource) -> bool:
-    """Tell whether something in a resource's hints says what its rows are told apart by."""
-    hints: Any = resource._hints  # noqa: SLF001 - see docs/dlt.md
-    columns = hints.get("columns") or {}
-    return bool(hints.get("primary_key")) or any(
-        column.get("primary_key") for column in (columns.values() if isinstance(columns, dict) else [])
-    )
+def primary_key_of(resource: DltResource) -> tuple[str, ...] | None:
+    """Give the fields that tell the rows of a resource apart; None if only its rows can say."""
+    try:
+        columns = resource.compute_table_schema()["columns"]
+    except DataItemRequiredForDynamicTableHints:
+        return None
+    return tuple(name for name, column in columns.items() if column.get("primary_key"))
 
 
 def with_lists_as_text(row: Any) -> Any:

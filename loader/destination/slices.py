@@ -12,8 +12,14 @@ from itertools import pairwise
 from loader.destination.delta import DataFile
 from loader.destination.key_range import Key, KeyRange
 
-MOST = 1.5
-"""A slice may come out so many times as large as it should be; beyond it, it is cut again."""
+MOST = 2.5
+"""A slice may have so many times the rows that it should, staged ones counted; beyond it, it is cut again.
+
+To cut a file that is there already costs writing it twice; most staged rows change a row and add none.
+"""
+
+HALVED = 1.5
+"""A range that is sorted for the first time is halved until it has at most so many times the rows of a slice."""
 
 UNSORTED = 3
 """Files that overlap, or one file, with so many times the rows of a slice are sorted before anything is folded."""

@@ -13,7 +13,7 @@ import pyarrow as pa
 from deltalake import DeltaTable
 
 from loader.destination.delta import Place, batches, rows_in, schema_of
-from loader.identity import PrimaryKey, content_hashes, key_hashes
+from loader.identity import content_hashes, key_hashes
 
 COLUMN = "_loader_row_hash"
 """Of a table that is merged: 8 bytes of the key's hash, 8 of the row's."""
@@ -28,16 +28,16 @@ MARKS = 1 << 24
 class Unchanged:
     """Knows the rows of a table, as one narrow scan has found them, and the keys that are staged."""
 
-    def __init__(self, target: Place, staged: Place, primary_key: PrimaryKey, columns: Iterable[str]) -> None:
+    def __init__(self, target: Place, staged: Place, key: Sequence[str], columns: Iterable[str]) -> None:
         """Scan.
 
         Args:
             target: the table.
             staged: its staged rows.
-            primary_key: as source_config.py has it.
+            key: the fields that tell rows apart.
             columns: that the table must have; if one is gone, every row is staged, and brings it back.
         """
-        self._names = _names(primary_key)
+        self._names = key
         self._known: Sequence[int] = ()
         self._marks = bytearray(MARKS // 8)
         table = target.open()
@@ -48,12 +48,12 @@ class Unchanged:
         self._known = memoryview(known)
         waiting = staged.open()
         if waiting is not None and COLUMN in schema_of(waiting).names:
-            for key in _halves(waiting, 0).tolist():
-                self._mark(key)
+            for hashed in _halves(waiting, 0).tolist():
+                self._mark(hashed)
 
     def is_news(self, row: Any) -> bool:
         """Tell whether a row is to be staged; it gets its hash then."""
-        if not isinstance(row, dict) or not self._names or any(row.get(name) is None for name in self._names):
+        if not isinstance(row, dict) or any(row.get(name) is None for name in self._names):
             return True
         text = key_hashes([{name: str(row[name]) for name in self._names}], self._names)[0] + content_hashes([row])[0]
         data = bytes.fromhex(text)
@@ -73,12 +73,6 @@ class Unchanged:
 
     def _is_marked(self, key: int) -> bool:
         return bool(self._marks[key % MARKS >> 3] & 1 << (key & 7))
-
-
-def _names(primary_key: PrimaryKey) -> Sequence[str]:
-    if not primary_key or callable(primary_key):
-        return ()
-    return (primary_key,) if isinstance(primary_key, str) else tuple(primary_key)
 
 
 def _halves(table: DeltaTable, which: int) -> Any:

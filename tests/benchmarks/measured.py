@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,8 +43,14 @@ def load(api: SampleApi, folder: Path, page_rows: int = 1000) -> Measured:
     temporary = folder / "tmp"
     temporary.mkdir(exist_ok=True)
     environment = {
-        "PATH": os.environ["PATH"], "HOME": str(folder), "TMPDIR": str(temporary), "LOG_LEVEL": "WARNING",
-        "API_KEY": KEY, "BASE_URL": api.url, "BUCKET_URL": str(folder / "bucket"), "TIMEOUT_SECONDS": "3600",
+        "PATH": os.environ["PATH"],
+        "HOME": str(folder),
+        "TMPDIR": str(temporary),
+        "LOG_LEVEL": "WARNING",
+        "API_KEY": KEY,
+        "BASE_URL": api.url,
+        "BUCKET_URL": str(folder / "bucket"),
+        "TIMEOUT_SECONDS": "3600",
     }
     began = time.monotonic()
     process = subprocess.Popen(
@@ -71,20 +78,19 @@ def _watch(process: "subprocess.Popen[str]", folder: Path, peaks: list[int]) -> 
         time.sleep(LOOK_SECONDS)
 
 
-def size_of(folder: Path, pattern: str = "*") -> int:
-    """Give the size of the files below a folder."""
+def size_of(folder: Path, suffix: str = "") -> int:
+    """Give the size of the files below a folder, some of which may vanish meanwhile."""
     total = 0
-    for path in folder.rglob(pattern):
-        try:
-            total += path.stat().st_size if path.is_file() else 0
-        except FileNotFoundError:
-            continue
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            with suppress(FileNotFoundError):
+                total += (Path(parent) / name).stat().st_size if name.endswith(suffix) else 0
     return total
 
 
 def data_bytes(bucket: Path) -> int:
     """Give the size of all data files that were ever written for `contacts`, those of staged rows included."""
-    return sum(size_of(bucket / data / "contacts", "*.parquet") for data in ("analytics", "analytics_staging"))
+    return sum(size_of(bucket / data / "contacts", ".parquet") for data in ("analytics", "analytics_staging"))
 
 
 def table_bytes(bucket: Path) -> int:

@@ -13,6 +13,7 @@ from deltalake import DeltaTable, write_deltalake
 
 from loader.deadline import Deadline
 from loader.destination import fold as fold_module
+from loader.destination.delta import files_of
 from tests.folding import Folding, Row, by_key
 
 
@@ -209,3 +210,31 @@ def test_a_table_that_was_not_sorted_by_key_is_laid_out_once(tmp_path: Path) -> 
     again, more = folding.run()
     assert again
     assert more <= commits / 3
+
+
+@pytest.mark.parametrize("rows", [6_000, 18_000])
+def test_a_pass_that_changes_every_row_writes_at_most_four_times_the_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: int
+) -> None:
+    monkeypatch.setattr(fold_module, "SLICE_BYTES", 100_000)
+    monkeypatch.setattr(fold_module, "LEAST_FILE_BYTES", 1)
+    folding = Folding(tmp_path)
+    keys = [f"{n * 2654435761 % 2**32:08x}" for n in range(rows)]
+    folding.stage(rows_of(keys, 1))
+    folding.run()
+    before = written(tmp_path)
+    for part in range(8):
+        folding.stage(rows_of(keys[part * rows // 8 : (part + 1) * rows // 8], 2))
+        if folding.fold.is_due():
+            folding.run()
+    assert folding.run()[0]
+    table = folding.target.open()
+    assert table is not None
+    size = sum(file.bytes for file in files_of(table, ("id",)))
+    assert (written(tmp_path) - before) / size <= 4
+    assert {row["revision"] for row in folding.rows()} == {2}
+
+
+def written(folder: Path) -> int:
+    """Give the size of all data files that were ever written."""
+    return sum(path.stat().st_size for path in folder.rglob("*.parquet"))
