@@ -28,7 +28,7 @@ from loader.destination import unchanged as unchanged_rows
 from loader.destination.bucket_lease import NumberedFiles
 from loader.destination.delta import Place
 from loader.destination.fold import Fold, Pace
-from loader.destination.stage import stage
+from loader.destination.stage import stage, with_key
 from loader.errors import SettingsError
 from loader.lease import Gate, LeaseStore
 from loader.log import logger
@@ -74,6 +74,8 @@ class Bucket:
                 'the same. Give it a primary_key in source_config.py, or write_disposition "append" or "replace".'
             )
         resource.apply_hints(table_format="delta")
+        if key and self._client:
+            resource.add_map(with_key(resource.name, key, self._client.schema.naming.normalize_identifier))
         if key and (unchanged := self._unchanged_rows(resource, key)):
             resource.apply_hints(columns={unchanged_rows.COLUMN: {"data_type": "binary"}})
             resource.add_filter(unchanged.is_news)

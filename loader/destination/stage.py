@@ -1,6 +1,7 @@
 """Staging: a package of rows is appended beside its table, sorted by key so that a part of it can be read alone."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.dataset as pads
@@ -62,10 +63,35 @@ def check_keys(data: pads.Dataset, name: str, columns: Sequence[str]) -> None:
     for column in columns:
         absent = data.count_rows() if column not in data.schema.names else data.count_rows(pads.field(column).is_null())
         if absent:
-            raise SettingsError(
-                f"{absent} row(s) of {name} have no value in {column}, which is its primary key: rows are told apart "
-                "by it. Nothing of them was loaded. Look at primary_key in source_config.py, and at the API's rows."
-            )
+            raise no_key(name, column, absent)
+
+
+def no_key(name: str, column: str, rows: int = 1) -> SettingsError:
+    """Say that rows have no key."""
+    return SettingsError(
+        f"{rows} row(s) of {name} have no value in {column}, which is its primary key: rows are told apart by it. "
+        "Nothing of them was loaded. Look at primary_key in source_config.py, and at the API's rows."
+    )
+
+
+def with_key(name: str, key: Sequence[str], normalized: Callable[[str], str]) -> Callable[[Any], Any]:
+    """Give a function that gives a row back, if it has a value in each field of its key.
+
+    Args:
+        name: of the resource, for the message.
+        key: names of the fields.
+        normalized: gives the column that dlt makes of a field: `userId` may be what `user_id` means.
+    """
+
+    def check(row: Any) -> Any:
+        for field in key:
+            if not isinstance(row, dict) or row.get(field) is not None or "__" in field:
+                continue
+            if not any(value is not None and normalized(other) == normalized(field) for other, value in row.items()):
+                raise no_key(name, field)
+        return row
+
+    return check
 
 
 def _schema(schema: pa.Schema) -> pa.Schema:
