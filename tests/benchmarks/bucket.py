@@ -1,4 +1,4 @@
-"""Measure a bucket: `python -m tests.benchmarks.bucket [ROWS ...]` prints bytes written and peak memory, pass by pass."""
+"""Measure a bucket: `python -m tests.benchmarks.bucket [ROWS ...]` prints bytes written and peak memory by pass."""
 
 import sys
 import tempfile

@@ -14,11 +14,11 @@ from deltalake import DeltaTable, write_deltalake
 
 from loader.destination import fold
 from loader.errors import SettingsError
-from tests.end_to_end.support.function import ROOT
 from tests.end_to_end.support.loading import Loading, sample_config
 from tests.end_to_end.support.tables import EXACT, difference
 from tests.fakes import FakeMetadata, google_environment
 from tests.fakes.gcs import FakeGcs, binary
+from tests.function import ROOT
 from tests.sample_api import KEY, Row, SampleApi, World
 
 
