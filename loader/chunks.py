@@ -10,16 +10,17 @@ from typing import Any
 import dlt
 from dlt.common.pipeline import LoadInfo, NormalizeInfo
 from dlt.common.schema import Schema
+from dlt.extract import DltSource
 
 from loader.chunk import Bounds, Commit
 from loader.deadline import Deadline
 from loader.destination import Destination
-from loader.failures import explained
+from loader.failures import destination_errors, explained
 from loader.history import TABLE, passes
 from loader.lease import Lease
 from loader.log import logger
-from loader.place import Record
-from loader.reader import End, Reader
+from loader.place import Completed, Record, resource_state
+from loader.reader import End, Reader, now
 from loader.report import Report
 from loader.session import Session
 from loader.source import Plan, build
@@ -27,6 +28,9 @@ from loader.verdict import advice
 
 WORTH_SECONDS = 1.0
 """Least time for which it is worth to begin another chunk."""
+
+NOT_FOLDED = "the staged rows are not all in their table yet; the next run goes on with that"
+"""Why a run pauses that has nothing to read."""
 
 DIED_WITH = "commit_seconds_left"
 """What a run notes in its lease when it begins a commit: if it dies in it, the next one keeps back more."""
@@ -69,6 +73,13 @@ class Chunks:
             SettingsError: a resource that must be read in one run did not fit in it.
             DestinationError: it failed, or was too slow.
         """
+        assert record.current is not None  # noqa: S101 - a run begins with a pass
+        if record.current.finished:
+            self._finish(record)
+            return
+        if not self._folded(if_due=True):
+            self._report.passed(record.current, None)
+            return
         while True:
             self._report.phase = "reading"
             reader = self._read(record)
@@ -79,14 +90,53 @@ class Chunks:
             record = self._commit(reader)
             self._report.chunks += 1
             if reader.completed:
-                self._report.status = "complete"
-                for line in advice(reader.completed.checks):
-                    logger.warning("%s: not verified: %s", self._report.resource, line)
-                self._destination.tidy(self._chosen.source_name)
+                self._complete(reader.completed)
                 return
-            if not self._goes_on(reader, record):
+            if reader.end is End.OF_PASS:
+                self._finish(record)
+                return
+            if not self._folded(if_due=True) or not self._goes_on(reader, record):
                 self._stop(reader)
                 return
+
+    def _folded(self, *, if_due: bool) -> bool:
+        """Fold what is staged, as far as the time goes; pause the run if something is left."""
+        self._report.phase = "folding the staged rows into their table"
+        with destination_errors():
+            is_done, commits = self._destination.fold(self._pipeline, if_due=if_due)
+        self._report.folded += commits
+        if not is_done:
+            self._report.status, self._report.reason = "paused", NOT_FOLDED
+        return is_done
+
+    def _finish(self, record: Record) -> None:
+        """Fold what a pass has staged, and then commit that it is complete."""
+        assert record.current is not None  # noqa: S101 - a run begins with a pass
+        self._report.passed(record.current, None)
+        if not self._folded(if_due=False):
+            return
+        if self._bounds(record).read_until(0).left() <= 0:
+            self._report.status, self._report.reason = "paused", NOT_FOLDED
+            return
+        completed = record.current.folded(now(self._deadline.clock))
+        self._report.phase = "committing to the destination"
+        with self._pipeline.managed_state() as state:
+            kept = resource_state(state, self._chosen.source_name, self._chosen.resource)
+            replace(record, current=None, last=completed).write(kept)
+        history = passes(self._chosen.resource, lambda: completed, self._report.schema_changes)
+        self._destination.adapt(history)
+        with explained(self._chosen):
+            self._pipeline.extract(DltSource(Schema(self._chosen.source_name), self._chosen.source_name, [history]))
+            self._pipeline.normalize(workers=1)
+            self._pipeline.load(workers=1, raise_on_failed_jobs=True)
+        self._report.passed(record.current, completed)
+        self._complete(completed)
+
+    def _complete(self, completed: Completed) -> None:
+        self._report.status = "complete"
+        for line in advice(completed.checks):
+            logger.warning("%s: not verified: %s", self._report.resource, line)
+        self._destination.tidy(self._chosen.source_name)
 
     def _read(self, record: Record) -> Reader:
         bounds = self._bounds(record)
@@ -101,7 +151,9 @@ class Chunks:
         )
         source = build(self._chosen, self._session, reader)
         history = passes(self._chosen.resource, lambda: reader.completed, self._report.schema_changes)
-        for resource in (source.resources[self._chosen.resource], history):
+        main = source.resources[self._chosen.resource]
+        reader.folds = self._destination.folds(main)
+        for resource in (main, history):
             self._destination.adapt(resource)
         source.resources.add(history)
         with explained(self._chosen):
@@ -158,7 +210,7 @@ class Chunks:
             reader.pages_read,
             reader.seconds,
             commit.seconds,
-            report.place or "none, the pass is complete",
+            report.place or "none, the pass is read",
         )
 
     def _goes_on(self, reader: Reader, record: Record) -> bool:
@@ -200,7 +252,7 @@ def new_columns(loaded: LoadInfo) -> list[dict[str, Any]]:
         for table, update in package.schema_update.items()
         if not table.startswith("_dlt_") and table != TABLE
         for name, column in update["columns"].items()
-        if not name.startswith("_dlt_")
+        if not name.startswith(("_dlt_", "_loader_"))
     ]
 
 

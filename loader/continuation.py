@@ -60,7 +60,7 @@ def enqueue(settings: Settings, source: str, report: Report, deadline: Deadline,
     """
     if not settings.tasks_queue:
         return False
-    stalls = 0 if report.chunks else stalls_of(task_name) + 1
+    stalls = 0 if report.has_progressed else stalls_of(task_name) + 1
     if stalls > MAX_STALLS:
         logger.warning(
             "%s: %d continuations in a row brought nothing, so there is no further one; the schedule goes on.",

@@ -59,6 +59,19 @@ class Pass:
     """Spent in reading it so far."""
     cursors: Mapping[str, Any] = field(default_factory=dict)
     """Incremental cursors as far as they were seen; they count when the pass is complete (see `incremental`)."""
+    finished: Completed | None = None
+    """Once every page is read and committed, what it will be complete as: what is left of it is a fold."""
+
+    @classmethod
+    def of(cls, kept: Mapping[str, Any]) -> "Pass":
+        """Read a pass from what is kept of it."""
+        finished = kept.get("finished")
+        return cls(**{**kept, "finished": Completed(**finished) if finished else None})
+
+    def folded(self, now: str) -> Completed:
+        """Give the record of this pass, complete at `now`: every page was read before, and all of it is folded."""
+        assert self.finished is not None  # noqa: S101 - so the caller knows
+        return replace(self.finished, completed_at=now, runs=self.runs)
 
     def completed(self, now: str, evidence: Evidence) -> Completed:
         """Give the record of this pass, complete at `now`, having seen what `evidence` says."""
@@ -96,7 +109,7 @@ class Record:
             return None
         return cls(
             fingerprint=kept["fingerprint"],
-            current=Pass(**kept["current"]) if kept["current"] else None,
+            current=Pass.of(kept["current"]) if kept["current"] else None,
             last=Completed(**kept["last"]) if kept["last"] else None,
             commit=Commit(**kept["commit"]) if kept["commit"] else None,
         )
@@ -110,6 +123,13 @@ class Record:
         if self.current is None:
             return replace(self, current=Pass(started_at=now))
         return replace(self, current=replace(self.current, runs=self.current.runs + 1))
+
+
+def resource_state(state: Any, source_name: str, resource: str) -> MutableMapping[str, Any]:
+    """Give the state of a resource in the state of its pipeline, as dlt lays it out."""
+    resources = state.setdefault("sources", {}).setdefault(source_name, {}).setdefault("resources", {})
+    kept: MutableMapping[str, Any] = resources.setdefault(resource, {})
+    return kept
 
 
 def fingerprint(*parts: Any) -> str:

@@ -56,6 +56,8 @@ class Reader:
         """What is committed with this chunk."""
         self.may_pause = may_pause
         """False: the pass is read in this chunk, whole, or not at all."""
+        self.folds = False
+        """True: a pass that is read is not complete before what it staged is folded."""
         self.end = End.OF_PASS
         self.reason: str | None = None
         """Why it ended before the pass did, for a person."""
@@ -188,8 +190,11 @@ class Reader:
 
     def _keep(self) -> None:
         """Write the record into the state, as it is to be committed with the rows read so far."""
-        is_complete = self.end is End.OF_PASS
-        self.completed = self.current.completed(now(self._clock), self.evidence) if is_complete else None
+        is_read = self.end is End.OF_PASS
+        self.completed = self.current.completed(now(self._clock), self.evidence) if is_read else None
+        if self.folds:
+            self._change(finished=self.completed)
+            self.completed = None
         kept = replace(self.record, current=None, last=self.completed) if self.completed else self.record
         kept.write(self._state)
 

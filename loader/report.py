@@ -21,6 +21,8 @@ class Report:
     """Pages read and committed by it."""
     chunks: int = 0
     """Commits."""
+    folded: int = 0
+    """Commits of a fold."""
     place: dict[str, Any] | None = None
     """Where the next run goes on, as it may be seen; None when the pass is complete."""
     current_pass: dict[str, Any] | None = None
@@ -50,6 +52,11 @@ class Report:
     """The number of the lease that it held."""
     wake_at: float | None = None
     """When the API may be asked again, seconds since 1970, where it has said so."""
+
+    @property
+    def has_progressed(self) -> bool:
+        """Whether something was committed, so that another run like this one is worth it."""
+        return bool(self.chunks or self.folded)
 
     def take(self, other: "Report") -> None:
         """Take over all that another report says."""

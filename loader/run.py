@@ -2,7 +2,7 @@
 
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import Any
@@ -16,7 +16,7 @@ from loader.destination import Destination, open_destination
 from loader.failures import destination_errors
 from loader.lease import Gate, Lease
 from loader.log import logger
-from loader.place import STATE_KEY, Record
+from loader.place import STATE_KEY, Record, resource_state
 from loader.reader import now
 from loader.report import Report
 from loader.secret import SecretManager
@@ -112,7 +112,7 @@ class Run:
     def _begin(self, pipeline: dlt.Pipeline, chosen: Plan) -> Record | None:
         """Begin the run on the committed record; None if there is nothing to do for it."""
         with pipeline.managed_state() as state:
-            kept = resource_state(state, chosen)
+            kept = resource_state(state, chosen.source_name, chosen.resource)
             record = Record.of(kept) or self._unknown(kept, chosen)
             started_at = record.current.started_at if record.current else None
             if self._order.pass_started_at not in (None, started_at):
@@ -144,10 +144,3 @@ class Run:
 
     def _skip(self, reason: str) -> None:
         self.report.status, self.report.reason = "skipped", reason
-
-
-def resource_state(state: Any, chosen: Plan) -> MutableMapping[str, Any]:
-    """Give the state of a resource in the state of its pipeline, as dlt lays it out."""
-    resources = state.setdefault("sources", {}).setdefault(chosen.source_name, {}).setdefault("resources", {})
-    kept: MutableMapping[str, Any] = resources.setdefault(chosen.resource, {})
-    return kept

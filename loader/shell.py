@@ -114,7 +114,7 @@ def _runs(
             whole.add(report)
         if report.status != "paused":
             return whole.answer()
-        stalls = 0 if report.chunks else stalls + 1
+        stalls = 0 if report.has_progressed else stalls + 1
         if stalls > MAX_STALLS:
             raise ApiError(f"{MAX_STALLS} runs in a row brought nothing: {report.reason}. Try again later.")
         if report.wake_at is not None:

@@ -2,6 +2,7 @@
 
 from typing import Any, Protocol
 
+import dlt
 from dlt.extract import DltResource
 
 from loader.deadline import Deadline
@@ -20,6 +21,20 @@ class Destination(Protocol):
 
     def adapt(self, resource: DltResource) -> None:
         """Give a resource the hints that this destination needs."""
+
+    def folds(self, resource: DltResource) -> bool:
+        """Tell whether the rows of a resource are there for readers only after `fold`; its passes end with one."""
+
+    def fold(self, pipeline: dlt.Pipeline, *, if_due: bool) -> tuple[bool, int]:
+        """Bring committed rows to where they are read, as far as the time goes.
+
+        Args:
+            pipeline: of the resource.
+            if_due: only if so much is waiting that it is better done before more comes.
+
+        Returns:
+            Whether nothing of it is left to do, and how many commits it took.
+        """
 
     def chunk_seconds(self, resources: int) -> float:
         """Give how long one chunk may be read, in seconds, in a source of so many resources."""
@@ -43,7 +58,7 @@ def open_destination(settings: Settings, gate: Gate, deadline: Deadline) -> Dest
         # heavy, and only one of them is needed
         from loader.destination.bucket import Bucket  # noqa: PLC0415
 
-        return Bucket(settings.bucket_url, settings.dataset_name, gate)
+        return Bucket(settings.bucket_url, settings.dataset_name, gate, deadline)
     from loader.destination.bigquery import BigQuery  # noqa: PLC0415
 
     return BigQuery(settings.dataset_name, gate, deadline)

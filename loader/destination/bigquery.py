@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any
 
+import dlt
 from dlt.common.destination.client import FollowupJobRequest, LoadJob, PreparedTableSchema
 from dlt.common.schema import Schema
 from dlt.common.schema.typing import C_DLT_ID, C_DLT_LOAD_ID, LOADS_TABLE_NAME, PIPELINE_STATE_TABLE_NAME, TSchemaTables
@@ -73,6 +74,16 @@ class BigQuery:
         if is_replaced and not any("dedup_sort" in column for column in hints["columns"].values()):
             resource.apply_hints(columns={C_DLT_LOAD_ID: {"dedup_sort": "desc"}})
             resource.add_map(ascending_ids())
+
+    def folds(self, resource: DltResource) -> bool:
+        """Tell that it is not so: what is committed is merged."""
+        del resource
+        return False
+
+    def fold(self, pipeline: dlt.Pipeline, *, if_due: bool) -> tuple[bool, int]:
+        """Do nothing."""
+        del pipeline, if_due
+        return True, 0
 
     def chunk_seconds(self, resources: int) -> float:
         """Give so long that no day brings more load jobs than the table of states may take, which all share."""

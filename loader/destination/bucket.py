@@ -1,16 +1,14 @@
 """A bucket or a local folder: one Delta table per resource."""
 
-import tempfile
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
+import dlt
 from dlt.common import json
 from dlt.common.destination.client import PreparedTableSchema
+from dlt.common.libs.deltalake import deltalake_storage_options
 from dlt.common.schema import Schema
 from dlt.common.schema.utils import get_columns_names_with_prop
 from dlt.destinations import filesystem
@@ -21,12 +19,24 @@ from dlt.destinations.impl.filesystem.filesystem import (
     ReferenceFollowupJob,
 )
 from dlt.extract import DltResource
+from dlt.extract.exceptions import DataItemRequiredForDynamicTableHints
 from fsspec.implementations.local import LocalFileSystem
 
+from loader import memory
+from loader.deadline import Deadline
+from loader.destination import unchanged as unchanged_rows
 from loader.destination.bucket_lease import NumberedFiles
+from loader.destination.delta import Place
+from loader.destination.fold import Fold, Pace
+from loader.destination.stage import stage, with_key
+from loader.errors import SettingsError
 from loader.lease import Gate, LeaseStore
+from loader.log import logger
 
 MEBIBYTE = 1 << 20
+
+TIDY_SECONDS = 5.0
+"""With less left before the deadline, no old files are looked for."""
 
 
 class Bucket:
@@ -35,10 +45,15 @@ class Bucket:
     chunk_bytes = 15 * MEBIBYTE
     """The whole process then peaks at about 400 MiB, files of the working folder (they are memory) counted."""
 
-    def __init__(self, url: str, dataset_name: str, gate: Gate) -> None:
+    def __init__(self, url: str, dataset_name: str, gate: Gate, deadline: Deadline) -> None:
+        memory.apply()
         self._url = url
         self._dataset_name = dataset_name
         self._gate = gate
+        self._deadline = deadline
+        self._client: DeltaClient | None = None
+        self._folded: list[Fold] = []
+        self._unchanged: unchanged_rows.Unchanged | None = None
 
     def factory(self) -> "DeltaBucket":
         """Give dlt's filesystem destination, whose commits pass the gate."""
@@ -47,9 +62,51 @@ class Bucket:
         return factory
 
     def adapt(self, resource: DltResource) -> None:
-        """Let the resource be a Delta table whose lists are JSON text in their row."""
+        """Let the resource be a Delta table whose lists are JSON text in their row.
+
+        Raises:
+            SettingsError: its rows are to be merged, and nothing tells them apart.
+        """
+        key = primary_key_of(resource) if self.folds(resource) else None
+        if key == ():
+            raise SettingsError(
+                f'{resource.name} has write_disposition "merge" and no primary_key, so nothing tells which rows are '
+                'the same. Give it a primary_key in source_config.py, or write_disposition "append" or "replace".'
+            )
         resource.apply_hints(table_format="delta")
+        if key and self._client:
+            resource.add_map(with_key(resource.name, key, self._client.schema.naming.normalize_identifier))
+        if key and (unchanged := self._unchanged_rows(resource, key)):
+            resource.apply_hints(columns={unchanged_rows.COLUMN: {"data_type": "binary"}})
+            resource.add_filter(unchanged.is_news)
         resource.add_map(with_lists_as_text)
+
+    def folds(self, resource: DltResource) -> bool:
+        """Tell whether the resource is merged: its rows are staged, and then folded into their table."""
+        disposition: Any = resource.write_disposition
+        return bool((disposition["disposition"] if isinstance(disposition, dict) else disposition) == "merge")
+
+    def _unchanged_rows(self, resource: DltResource, key: tuple[str, ...]) -> unchanged_rows.Unchanged | None:
+        """Give what knows the rows of the resource's table, scanned once in a run; None where it is several tables."""
+        if self._client is None or callable(resource.table_name):
+            return None
+        if self._unchanged is None:
+            name = self._client.schema.naming.normalize_table_identifier(resource.table_name)
+            columns = self._client.schema.get_table_columns(name) if name in self._client.schema.tables else ()
+            self._unchanged = unchanged_rows.Unchanged(
+                self._client.place(name), self._client.staged(name), key, columns
+            )
+        return self._unchanged
+
+    def fold(self, pipeline: dlt.Pipeline, *, if_due: bool) -> tuple[bool, int]:
+        """Fold what is staged."""
+        pace = Pace(self._deadline)
+        client: Any = pipeline.destination_client()
+        self._client = client
+        folds = [fold for fold in client.folds() if not if_due or fold.is_due()]
+        is_done = all(fold.run(pace) for fold in folds)
+        self._folded += folds if pace.commits else []
+        return is_done, pace.commits
 
     def chunk_seconds(self, resources: int) -> float:
         """Give 300 s: what a kill may cost."""
@@ -65,8 +122,25 @@ class Bucket:
         return NumberedFiles(client.fs_client, folder)
 
     def tidy(self, pipeline_name: str) -> None:
-        """Keep everything: nothing here costs anything before it is read."""
-        del pipeline_name
+        """Delete files of folded tables that have been out of use for a week, if time is left."""
+        for fold in self._folded:
+            if self._deadline.left() < TIDY_SECONDS:
+                return
+            try:
+                fold.vacuum()
+            except Exception as error:  # noqa: BLE001 - a run is none the worse for it
+                logger.warning(
+                    "%s: old files could not be deleted: %s. The next run tries again.", pipeline_name, error
+                )
+
+
+def primary_key_of(resource: DltResource) -> tuple[str, ...] | None:
+    """Give the fields that tell the rows of a resource apart; None if only its rows can say."""
+    try:
+        columns = resource.compute_table_schema()["columns"]
+    except DataItemRequiredForDynamicTableHints:
+        return None
+    return tuple(name for name, column in columns.items() if column.get("primary_key"))
 
 
 def with_lists_as_text(row: Any) -> Any:
@@ -136,6 +210,27 @@ class DeltaClient(FilesystemClient):
         self.gate.pass_through()
         super().initialize_storage(truncate_tables)  # type: ignore[arg-type]
 
+    def place(self, table: str) -> Place:
+        """Give where a table is."""
+        return Place(self.get_open_table_location("delta", table), self._options())
+
+    def staged(self, table: str) -> Place:
+        """Give where the rows are that wait to be folded into a table."""
+        _, dataset = self.create_dataset_names(self.schema, self.config)
+        path = self.pathlib.join(self.bucket_path, dataset, table)
+        return Place(self.make_remote_url(path), self._options())
+
+    def folds(self) -> Iterator[Fold]:
+        """Give the folds of the resource's tables that have staged rows, or may have."""
+        for described in self.schema.data_tables(seen_data_only=True):
+            table: Any = self.prepare_load_table(described["name"])  # type: ignore[arg-type]
+            if table["write_disposition"] == "merge":
+                name, keys = table["name"], get_columns_names_with_prop(table, "primary_key")
+                yield Fold(name, self.place(name), self.staged(name), tuple(keys), self.gate.pass_through)
+
+    def _options(self) -> dict[str, str]:
+        return deltalake_storage_options(self.config.credentials, self.config.deltalake_storage_options)
+
     def complete_load(self, load_id: str) -> None:
         """Commit the state (and with it the place), past the gate."""
         self.gate.pass_through()
@@ -143,36 +238,20 @@ class DeltaClient(FilesystemClient):
 
 
 class DeltaJob(DeltaLoadFilesystemJob):
-    """Writes the files of a package into their Delta table."""
+    """Writes the files of a package into their Delta table, or beside it where they are to be merged."""
 
     _job_client: DeltaClient
 
     def run(self) -> None:
-        """Write them, past the gate; of rows with one key, the last."""
-        self._job_client.gate.pass_through()
-        # dlt reads the names of all files in its own folder
-        with tempfile.TemporaryDirectory(prefix="loader-") as folder:
-            if self._load_table["write_disposition"] == "merge":
-                self._keep_last_of_each_key(Path(folder))
+        """Write them, past the gate."""
+        client = self._job_client
+        table: Any = self._load_table
+        if table["write_disposition"] == "merge":
+            keys = get_columns_names_with_prop(table, "primary_key")
+            stage(client.staged(table["name"]), table["name"], self.file_paths, keys, self._load_id, client.gate)
+        else:
+            client.gate.pass_through()
             super().run()
-
-    def _keep_last_of_each_key(self, folder: Path) -> None:
-        # a merge of Delta's has no opinion on rows that match twice
-        rows = self.arrow_dataset.to_table()
-        keys = get_columns_names_with_prop(self._load_table, "primary_key")  # type: ignore[arg-type]
-        kept = last_of_each_key(rows, keys)
-        if kept.num_rows < rows.num_rows:
-            pq.write_table(kept, folder / "kept.parquet")
-            self.file_paths = [str(folder / "kept.parquet")]
-
-
-def last_of_each_key(rows: pa.Table, keys: list[str]) -> pa.Table:
-    """Give the last row of each key, in the order of the rows."""
-    if not keys:
-        return rows
-    numbered = rows.select(keys).append_column("_row", pa.array(range(rows.num_rows), pa.int64()))
-    last = numbered.group_by(keys).aggregate([("_row", "max")])["_row_max"]
-    return rows.take(last.take(pc.sort_indices(last)))
 
 
 class WholeFiles(LocalFileSystem):  # type: ignore[misc]

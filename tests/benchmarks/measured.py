@@ -1,0 +1,100 @@
+"""One load in a process of its own, watched from outside: memory with the working folder, and bytes written."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from deltalake import DeltaTable
+
+from tests.sample_api import KEY, SampleApi
+
+ROOT = Path(__file__).parents[2]
+LOOK_SECONDS = 0.02
+"""How often a process is looked at."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What a load took."""
+
+    answer: dict[str, Any]
+    seconds: float
+    peak_bytes: int
+    """Resident memory and working folder together, at their highest."""
+
+
+def load(api: SampleApi, folder: Path, page_rows: int = 1000) -> Measured:
+    """Load `contacts` into `folder/bucket`, until the pass is complete."""
+    project = folder / "project"
+    if not project.exists():
+        project.mkdir(parents=True)
+        (project / "loader").symlink_to(ROOT / "loader")
+        (project / "main.py").write_text((ROOT / "main.py").read_text())
+        text = (ROOT / "source_config.py").read_text()
+        (project / "source_config.py").write_text(text.replace('"limit": 100', f'"limit": {page_rows}'))
+    temporary = folder / "tmp"
+    temporary.mkdir(exist_ok=True)
+    environment = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(folder),
+        "TMPDIR": str(temporary),
+        "LOG_LEVEL": "WARNING",
+        "API_KEY": KEY,
+        "BASE_URL": api.url,
+        "BUCKET_URL": str(folder / "bucket"),
+        "TIMEOUT_SECONDS": "3600",
+    }
+    began = time.monotonic()
+    process = subprocess.Popen(
+        [sys.executable, "main.py", "contacts", "--json"],
+        cwd=project,
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    peaks = [0]
+    watcher = threading.Thread(target=_watch, args=(process, temporary, peaks))
+    watcher.start()
+    output, _ = process.communicate()
+    watcher.join()
+    return Measured(json.loads(output), time.monotonic() - began, peaks[0])
+
+
+def _watch(process: "subprocess.Popen[str]", folder: Path, peaks: list[int]) -> None:
+    while process.poll() is None:
+        try:
+            pages = int(Path(f"/proc/{process.pid}/statm").read_text().split()[1])
+        except (FileNotFoundError, ProcessLookupError, IndexError):
+            return
+        peaks[0] = max(peaks[0], pages * os.sysconf("SC_PAGE_SIZE") + size_of(folder))
+        time.sleep(LOOK_SECONDS)
+
+
+def size_of(folder: Path, suffix: str = "") -> int:
+    """Give the size of the files below a folder, some of which may vanish meanwhile."""
+    total = 0
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            with suppress(FileNotFoundError):
+                total += (Path(parent) / name).stat().st_size if name.endswith(suffix) else 0
+    return total
+
+
+def data_bytes(bucket: Path) -> int:
+    """Give the size of all data files that were ever written for `contacts`, those of staged rows included."""
+    return sum(size_of(bucket / data / "contacts", ".parquet") for data in ("analytics", "analytics_staging"))
+
+
+def table_bytes(bucket: Path) -> int:
+    """Give the size of the files that the table consists of now."""
+    actions = pa.table(DeltaTable(bucket / "analytics" / "contacts").get_add_actions(flatten=True))
+    total: int = sum(actions["size_bytes"].to_pylist())
+    return total
