@@ -1,6 +1,7 @@
 """How dlt is set up here: defaults under the user's own variables, and one second less sleep per load."""
 
 import importlib
+import threading
 from typing import Any
 
 from dlt.common.configuration.container import Container
@@ -45,8 +46,19 @@ class QuickLoad(Load):
         """Ignore what dlt sets."""
 
 
+_lock = threading.Lock()
+
+
 def apply(destination: str) -> None:
     """Set dlt up for a destination; doing it again changes nothing."""
+    with _lock:
+        # dlt looks at them while another run of this process may still be importing them
+        for library in ("pandas", "pyarrow"):
+            importlib.import_module(library)
+        _apply(destination)
+
+
+def _apply(destination: str) -> None:
     context = Container()[PluggableRunContext]
     provider = CustomLoaderDocProvider(PROVIDER, lambda: defaults(destination), supports_secrets=False, locations=[])
     if PROVIDER in context.providers:

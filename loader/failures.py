@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dlt.common.schema.exceptions import DataValidationError
 from dlt.pipeline.exceptions import PipelineStepFailed
 
-from loader.errors import DestinationError, LoaderError, SettingsError
+from loader.errors import ApiError, DestinationError, LoaderError, SettingsError
 from loader.session import TimeIsUpError
 from loader.source import Plan
 
@@ -34,6 +34,13 @@ def explained(chosen: Plan) -> Iterator[None]:
                 ) from failed
         if failed.step in {"load", "sync"}:
             raise destination_failed(causes[-1]) from failed
+        if failed.step == "normalize":
+            raise ApiError(
+                f"Rows of {chosen.resource} can't be brought into a table: {type(causes[-1]).__name__}. "
+                "A key that is missing or of another type than before, or a number beyond 64 bits, does that. "
+                "Nothing of this chunk is loaded. Look at the rows, and give the field a type in `columns` of the "
+                "resource in source_config.py."
+            ) from failed
         if failed.step == "extract":
             raise SettingsError(
                 f"The code that source_config.py adds to {chosen.resource} failed: {type(causes[-1]).__name__}. "

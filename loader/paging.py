@@ -49,8 +49,8 @@ class Listener(Protocol):
     def rows_so_far(self) -> int:
         """Give the rows of the pass that were counted before."""
 
-    def page_read(self, rows: int, evidence: Evidence) -> None:
-        """Take note of a page, and of what the pass has seen with it."""
+    def page_read(self, rows: int, evidence: Evidence, token: object) -> None:
+        """Take note of a page, and of what has been seen with it in this reading; a dependent resource has many."""
 
     def ask_again(self, problem: str) -> None:
         """Wait before the same page is asked for again, or raise if that has been done often enough."""
@@ -92,6 +92,8 @@ class PlacedPaginator(BasePaginator):
         self.inner = inner
         """None until dlt's detector has seen a page."""
         self.reading = reading
+        self.token = object()
+        """What tells this reading from others of the same resource."""
         self.listener = reading.listener
         self.is_found = inner is None
         """Whether dlt finds the paginator; then its kind is part of the place."""
@@ -100,6 +102,8 @@ class PlacedPaginator(BasePaginator):
         self.neighbours: bool | None = None
         self.tally = Tally()
         self.first_page: list[str] = []
+        self.last_page: list[str] = []
+        self.first_total: int | None = None
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         # dlt copies a client's paginator for each reading; who listens stays the same
@@ -155,23 +159,33 @@ class PlacedPaginator(BasePaginator):
             if is_more_promised(response, self.inner):
                 self.neighbours = False
         keys = key_hashes(rows, self.reading.primary_key)
+        is_same = len(keys) > 1 and keys == self.last_page
         if isinstance(self.inner, PageNumberPaginator) and self.inner.base_index == 0 and keys == self.first_page:
             # its pages begin at 1, and what it takes for page 0 is page 1
             self.inner.base_index = 1
             rows.clear()
             self.inner.update_state(response, [None])
             keys = []
+        elif is_same:
+            self.asks_again = True
+            rows.clear()
+            self.listener.ask_again("the same page comes again: what asks for the next one is ignored")
+            return
         else:
             self.inner.update_state(response, rows)
-        self.first_page = self.first_page or keys
+        self.first_page, self.last_page = self.first_page or keys, keys
         self.tally.add(keys)
+        self.listener.page_read(len(rows), self._evidence(response), self.token)
+
+    def _evidence(self, response: Response) -> Evidence:
         total = total_of(response, "total")
         if isinstance(self.inner, PageNumberPaginator) and str(self.inner.total_path) == "total":
             # there it counts pages
             total = None
-        self.listener.page_read(
-            len(rows), Evidence(self.tally.rows, self.tally.is_certain, total, neighbours=self.neighbours)
-        )
+        self.first_total = total if self.first_total is None else self.first_total
+        # while rows vanish, as many may be missed as were counted too many
+        is_certain = self.tally.is_certain and total == self.first_total
+        return Evidence(self.tally.rows, is_certain, total, neighbours=self.neighbours)
 
     def update_request(self, request: Request) -> None:
         """Turn the request into that of the next page."""
@@ -200,7 +214,8 @@ class OffsetGuard(PlacedPaginator):
 
     def __init__(self, inner: BasePaginator | None, reading: Reading) -> None:
         super().__init__(inner, reading)
-        self.rounds = Rounds.begin(self.inner.initial_value, self.inner.limit)
+        has_keys = bool(reading.primary_key)
+        self.rounds = Rounds.begin(self.inner.initial_value, self.inner.limit, has_keys=has_keys)
 
     @property
     def has_next_page(self) -> bool:
@@ -240,7 +255,7 @@ class OffsetGuard(PlacedPaginator):
             self.rounds.neighbours,
             self.rounds.beginning,
         )
-        self.listener.page_read(len(rows), evidence)
+        self.listener.page_read(len(rows), evidence, self.token)
 
     def _maximum(self) -> int | None:
         """Give the offset behind the last row that is to be read, if there is one.
@@ -273,7 +288,9 @@ class OffsetGuard(PlacedPaginator):
 
 def nonsense(response: Response, selector: str | None) -> str:
     """Say what is wrong with an answer that has no rows where they should be; empty if nothing is."""
-    found = jsonpath.find_values(selector, response.json()) if selector else [[]]
+    # `data[*]` finds nothing in an empty list
+    path = selector.removesuffix("[*]") if selector else None
+    found = jsonpath.find_values(path, response.json()) if path else [[]]
     if not found:
         return f"the answer has no {selector!r}"
     return f"the answer has null in {selector!r}" if found == [None] else ""

@@ -17,7 +17,7 @@ from loader.errors import ApiError
 from loader.paging import Place
 from loader.place import Completed, Pass, Record
 from loader.session import RetryPolicy, Session, TimeIsUpError
-from loader.verdict import Evidence
+from loader.verdict import Evidence, checks, combined, verified
 
 _Page = TypeVar("_Page")
 
@@ -58,6 +58,8 @@ class Reader:
         """False: the pass is read in this chunk, whole, or not at all."""
         self.folds = False
         """True: a pass that is read is not complete before what it staged is folded."""
+        self.choose: incremental.Furthest = max
+        """Which of two values of an incremental cursor is further: dlt's `last_value_func`."""
         self.end = End.OF_PASS
         self.reason: str | None = None
         """Why it ended before the pass did, for a person."""
@@ -80,6 +82,8 @@ class Reader:
         self._folder_bytes = folder_bytes
         self._on_page = on_page
         self._asked_again = 0
+        self._seen: dict[object, Evidence] = {}
+        self._of_parents: Evidence | None = None
         self._is_first = is_first
         self._clock: Clock = session.deadline.clock
         self._began = self._clock.monotonic()
@@ -138,14 +142,20 @@ class Reader:
             raise NonsenseError(problem)
         self._session.pause(self._asked_again, f"the API answers nonsense ({problem})")
 
-    def page_read(self, rows: int, evidence: Evidence) -> None:
+    def parent_read(self, evidence: Evidence) -> None:
+        """Take note of what the pass has seen of a parent: what is missed there is missed here."""
+        verdict = verified(checks(evidence))
+        self._of_parents = Evidence(neighbours=verdict, beginning=verdict)
+
+    def page_read(self, rows: int, evidence: Evidence, token: object) -> None:
         """Count a page and its rows."""
         self.pages_read += 1
         self._asked_again = 0
-        self.evidence = evidence
+        self._seen[token] = evidence
+        self.evidence = combined([*self._seen.values()], self._of_parents)
         self._is_first = False
         self._session.deadline = self._patience()
-        self._change(pages=self.current.pages + 1, rows=evidence.rows)
+        self._change(pages=self.current.pages + 1, rows=self.evidence.rows)
         self._on_page(rows)
 
     def next_place(self, place: Place | None) -> None:
@@ -181,7 +191,7 @@ class Reader:
 
     def _settle_cursors(self, beginning: Mapping[str, Any]) -> None:
         """Let the incremental cursors count if the pass is complete, else put them back to its beginning."""
-        seen = incremental.furthest(self.current.cursors, incremental.snapshot(self._state))
+        seen = incremental.furthest(self.current.cursors, incremental.snapshot(self._state), self.choose)
         if self.end is End.OF_PASS:
             incremental.advance(self._state, seen)
         else:

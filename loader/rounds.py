@@ -40,9 +40,13 @@ class Rounds:
     """The rows seen."""
 
     @classmethod
-    def begin(cls, start: int, limit: int) -> "Rounds":
-        """Give a pass that begins at an offset."""
-        return cls(Walk.begin(start, limit))
+    def begin(cls, start: int, limit: int, *, has_keys: bool = True) -> "Rounds":
+        """Give a pass that begins at an offset; rows may have no keys to tell them apart."""
+        rounds = cls(Walk.begin(start, limit))
+        rounds.walk.has_keys = has_keys
+        if not has_keys:
+            rounds.tally.seen = None
+        return rounds
 
     @classmethod
     def of(cls, state: Mapping[str, Any]) -> "Rounds":
@@ -122,14 +126,14 @@ class Rounds:
     def _begin_lap(self) -> None:
         self.laps += 1
         self.lap, self.lap_anchors = Walk.begin(self.walk.start, self.walk.limit), {}
-        self.lap.is_volatile = self.walk.is_volatile
+        self.lap.is_volatile, self.lap.has_keys = self.walk.is_volatile, self.walk.has_keys
 
     def _lap_page(self, lap: Walk, keys: Sequence[str], contents: Sequence[str]) -> list[int]:
         new = lap.page(keys, contents, None)
         if lap.steps:
             # it does not follow on the page before
             return []
-        if lap.pages <= 1:
+        if lap.requests <= 1:
             self.lap_anchors = dict(zip(contents, keys, strict=True))
         rows, anchors = (keys, {*self.anchors.values()}) if lap.is_volatile else (contents, {*self.anchors})
         met = [index for index, row in enumerate(rows) if row in anchors]
@@ -141,7 +145,7 @@ class Rounds:
         return new
 
     def _end_lap(self, lap: Walk, *, has_met: bool) -> None:
-        is_short = lap.pages <= 1
+        is_short = lap.requests <= 1
         self.beginning = has_met and (is_short or self.laps < MAX_LAPS)
         if is_short or not self.beginning:
             self.lap, self.is_done = None, True

@@ -108,7 +108,7 @@ def _leave_numbers_as_text() -> None:
 
     def uncast(secrets: Any, name: str) -> Any:
         value = cast(secrets, name)
-        return secrets.get(name) if isinstance(value, int | float) else value
+        return secrets.get(name) if isinstance(value, int | float | list) else value
 
     accessor.__getitem__ = uncast
 

@@ -112,8 +112,8 @@ def _address(text: str) -> str:
 
 def _bucket(text: str) -> str:
     scheme, separator, rest = text.partition("://")
-    if separator and (scheme not in ("gs", "file") or not rest):
-        raise ValueError("a folder or gs://BUCKET")
+    if (separator and (scheme not in ("gs", "file") or not rest)) or set(text) & set("?*[]%#"):
+        raise ValueError("a folder or gs://BUCKET, without any of ? * [ ] % #")
     return text
 
 

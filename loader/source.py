@@ -1,6 +1,7 @@
 """source_config.py -> the dlt source of one resource, read through our session and from its place."""
 
 import copy
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import ModuleType
@@ -11,7 +12,7 @@ import requests
 from dlt.common.configuration.exceptions import ConfigFieldMissingException
 from dlt.extract import DltResource, DltSource
 from dlt.sources.helpers.requests.session import Session as PlainSession
-from dlt.sources.rest_api import RESTAPIConfig, rest_api_source
+from dlt.sources.rest_api import RESTAPIConfig, rest_api_resources, rest_api_source
 from dlt.sources.rest_api.config_setup import (
     build_resource_dependency_graph,
     create_auth,
@@ -20,12 +21,18 @@ from dlt.sources.rest_api.config_setup import (
 
 from loader.deadline import Deadline
 from loader.errors import SettingsError
+from loader.history import TABLE
 from loader.paging import Reading, guarded, place_is_known
 from loader.place import fingerprint
 from loader.reader import NonsenseError, Reader
 from loader.secret import Placeholders, Secrets, answering
 from loader.session import RetryPolicy, Session
 from loader.verdict import Evidence
+
+MAX_NAME = 60
+"""Longest name of a source or a resource, in characters."""
+
+_NAME = re.compile(rf"[A-Za-z][A-Za-z0-9_]{{0,{MAX_NAME - 1}}}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +63,9 @@ def describe(module: ModuleType, secrets: Secrets) -> Description:
             config = module.source_config()
         _check_deleted_rows(module.DELETED_ROWS)
         description = Description(module.NAME, config, RetryPolicy.of(module.RETRIES), module.SCHEDULES)
-        description.resources()
+        _check_names(description)
+        # dlt finds what else is wrong when it makes the resources of it; nothing is called
+        rest_api_resources(config)
     except SettingsError:
         raise
     except ConfigFieldMissingException as error:
@@ -71,6 +80,19 @@ def describe(module: ModuleType, secrets: Secrets) -> Description:
     except Exception as error:
         raise SettingsError(f"source_config.py is wrong: {type(error).__name__}: {error}") from error
     return description
+
+
+def _check_names(description: Description) -> None:
+    if wrong := [name for name in (description.name, *description.resources()) if not _is_name(name)]:
+        raise SettingsError(
+            f"source_config.py has names that can be none: {', '.join(map(repr, wrong))}. NAME and the names of "
+            f"resources are letters, digits and underscores, beginning with a letter, at most {MAX_NAME} of them; "
+            f"{TABLE} is taken."
+        )
+
+
+def _is_name(name: object) -> bool:
+    return isinstance(name, str) and bool(_NAME.fullmatch(name)) and name != TABLE
 
 
 def _check_deleted_rows(choice: object) -> None:
@@ -134,7 +156,7 @@ def build(chosen: Plan, session: Session, reader: Reader) -> DltSource:
         auth.session = session  # type: ignore[union-attr]
     for name, resource in resources.items():
         if isinstance(resource, dict):
-            listener = reader if name == chosen.resource else Bystander()
+            listener = reader if name == chosen.resource else Bystander(reader)
             selector = resource["endpoint"].get("data_selector")
             reading = Reading(listener, resource.get("primary_key"), selector)
             resource["endpoint"]["paginator"] = guarded(_paginator(config, resource), reading)
@@ -155,6 +177,9 @@ def _read_through(reader: Reader, resource: DltResource) -> None:
     while pipe.parent is not None and not pipe.parent.is_empty:
         pipe = pipe.parent
     read: Any = pipe.gen
+    cursor = resource.explicit_args.get("incremental_object")
+    if cursor is not None:
+        reader.choose = cursor.last_value_func
 
     def pages() -> Iterator[Any]:
         return reader.pages(read, dlt.current.resource_state(resource.name))
@@ -165,6 +190,9 @@ def _read_through(reader: Reader, resource: DltResource) -> None:
 class Bystander:
     """Listens to the paginator of a parent: it is read from its beginning to its end."""
 
+    def __init__(self, reader: Reader) -> None:
+        self.reader = reader
+
     def starting_place(self) -> None:
         """Begin at the beginning."""
 
@@ -172,8 +200,10 @@ class Bystander:
         """Count from the beginning."""
         return 0
 
-    def page_read(self, rows: int, evidence: Evidence) -> None:
-        """Count nothing."""
+    def page_read(self, rows: int, evidence: Evidence, token: object) -> None:
+        """Count nothing, but hand on what was seen."""
+        del rows, token
+        self.reader.parent_read(evidence)
 
     def ask_again(self, problem: str) -> None:
         """Ask once: what is wrong with a parent ends the run."""

@@ -65,6 +65,18 @@ class Trail:
             return None
         return self._meeting(keys, dense)
 
+    def meet_exactly(self, keys: Sequence[str]) -> Meeting | None:
+        """Find where a page of rows without keys follows: it begins with the very rows that were read last.
+
+        Such rows may be equal to others, so one that is known says nothing by itself.
+        """
+        order = {ordinal: key for key, ordinal in self.ordinals.items()}
+        for known in range(min(len(keys), DENSE, self.length), 0, -1):
+            first = self.length - known
+            if all(order.get(first + number) == keys[number] for number in range(known)):
+                return Meeting(known - 1, (), known)
+        return None
+
     def _meeting(self, keys: Sequence[str], dense: Sequence[tuple[int, int]]) -> Meeting:
         met = {index for index, _ in dense}
         first_index, first_ordinal = dense[0]

@@ -51,6 +51,27 @@ class Tally:
             self.seen = None
 
 
+def combined(parts: Sequence[Evidence], parents: Evidence | None) -> Evidence:
+    """Give what all parts of a pass have seen together: a dependent resource has one for each of its parents' rows."""
+    if len(parts) == 1 and parents is None:
+        return parts[0]
+    totals = [part.total for part in parts if part.total is not None]
+    judged = [*parts, parents] if parents else parts
+    return Evidence(
+        rows=sum(part.rows for part in parts),
+        is_certain=all(part.is_certain for part in parts) and (parents is None or parents.neighbours is True),
+        total=sum(totals) if len(totals) == len(parts) else None,
+        neighbours=_all([part.neighbours for part in judged]),
+        beginning=_all([part.beginning for part in judged]),
+    )
+
+
+def _all(answers: Sequence[bool | None]) -> bool | None:
+    if False in answers:
+        return False
+    return None if None in answers else True
+
+
 def checks(evidence: Evidence) -> dict[str, bool | None]:
     """Give each check: true, false, or None where it does not apply or is not to be known."""
     return {

@@ -85,6 +85,10 @@ class Walk:
     """Whether the list stood still, as far as can be seen."""
     is_over: bool = False
     """Whether the list is at its end."""
+    sizes_vary: bool = False
+    """Whether a page before had fewer rows than another one."""
+    has_keys: bool = True
+    """Whether rows have keys; without, two rows may be equal and yet two."""
     is_volatile: bool = False
     """Whether rows differ each time they are sent (signed links, say); then only their keys tell them apart."""
     recent: dict[str, str] = field(default_factory=dict)
@@ -139,7 +143,7 @@ class Walk:
             self.is_unchecked |= bool(self.trail.length and keys) and not self.is_lost
             return list(range(len(keys)))
         rows = self._told_apart(keys, contents)
-        meeting = self.trail.meet(rows) or self._edge(rows)
+        meeting = (self.trail.meet(rows) or self._edge(rows)) if self.has_keys else self.trail.meet_exactly(rows)
         if meeting is None:
             self._step(rows)
             return None
@@ -175,8 +179,10 @@ class Walk:
         if not has_new:
             # a full page without a new row is not the end: so many rows came in before it
             self.is_over = ends_when_empty and (is_short or not received)
-        elif total is not None and behind >= total and is_short:
+        elif total == behind == self.trail.length and is_short and not self.sizes_vary:
+            # a total may lie; here all that was read says the same
             self.is_over = True
+        self.sizes_vary |= is_short
         self.pages += has_new
         goes_past = not has_new and not ends_when_empty
         self.shared = (
@@ -196,7 +202,7 @@ class Walk:
             self._begin_anew()
         elif rows_to_end is None:
             self.unknown_at, self.unknown_page = self.offset, tuple(keys)
-            far = self.lost_at - FIRST_STEP * STEP_GROWTH ** (self.steps - 1)
+            far = self.lost_at - max(FIRST_STEP, self.page_size // 10) * STEP_GROWTH ** (self.steps - 1)
             self.offset = max(far, self.start) if self.known_at is None else self._between()
         else:
             self.known_at = self.offset
@@ -253,7 +259,7 @@ class Walk:
         if is_same and len(keys) == self.limit:
             raise SamePageError
         self.last_page, self.last_offset = tuple(keys), self.offset
-        if not is_same or len(keys) <= 1 or self.trail.length != len(keys):
+        if not is_same or self.trail.length != len(keys):
             return False
         # the first page again: the whole list at once; or, where it is short, perhaps a part of it
         self.is_over, self.is_lost = True, len(keys) < self.limit

@@ -3,6 +3,7 @@
 import json
 import random
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import pytest
@@ -194,6 +195,42 @@ def test_a_total_that_is_too_small_ends_nothing() -> None:
         page = [str(key) for key in range(rounds.offset, min(rounds.offset + 10, 95))]
         read += len(rounds.page(page, page, 20))
     assert read == 95
+
+
+@pytest.mark.parametrize("total", [20, 60, None])
+def test_a_total_that_is_too_small_ends_nothing_where_pages_differ_in_size(total: int | None) -> None:
+    rounds, read = Rounds.begin(0, 10), 0
+    while not rounds.is_done:
+        size = 7 if rounds.offset % 2 else 10
+        page = [str(key) for key in range(rounds.offset, min(rounds.offset + size, 95))]
+        read += len(rounds.page(page, page, total))
+    assert read == 95
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        pytest.param(lambda number: number % 150, id="again after a page"),
+        pytest.param(lambda number: number // 2, id="twins"),
+        pytest.param(lambda number: number // 5, id="five in a row"),
+    ],
+)
+def test_rows_without_keys_may_be_equal_and_are_yet_all_delivered(value: Callable[[int], int]) -> None:
+    rows = [str(value(number)) for number in range(251)]
+    rounds, read = Rounds.begin(0, 100, has_keys=False), []
+    while not rounds.is_done:
+        page = rows[rounds.offset : rounds.offset + 100]
+        read += [page[index] for index in rounds.page(page, page, 251)]
+    assert sorted(read) == sorted(rows)
+    assert rounds.tally.rows == 251
+
+
+def test_a_list_of_one_row_that_comes_for_each_offset_ends() -> None:
+    rounds = Rounds.begin(0, 10)
+    assert rounds.page(["1"], ["1"], None) == [0]
+    assert rounds.page(["1"], ["1"], None) == []
+    assert rounds.is_done
+    assert rounds.neighbours is False
 
 
 def test_an_offset_that_is_ignored_is_an_error_not_an_end() -> None:
