@@ -100,15 +100,27 @@ class NumberedFiles:
         data = json.dumps(self._record).encode()
         try:
             if self._files.protocol == "file" or "file" in self._files.protocol:
-                # fsspec's exclusive mode is not atomic on a local folder
-                Path(self._folder).mkdir(parents=True, exist_ok=True)
-                with Path(self._path(number)).open("xb") as file:
-                    file.write(data)
+                self._link(data, Path(self._path(number)))
             else:
                 self._files.pipe_file(self._path(number), data, mode="create")
         except FileExistsError:
             return False
         return True
+
+    @staticmethod
+    def _link(data: bytes, path: Path) -> None:
+        """Make a local file that must not be there yet, whole from its first moment.
+
+        fsspec's exclusive mode is not atomic on a local folder; and a file that is made first and written then is seen
+        empty in between.
+        """
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft = path.with_name(f".{uuid.uuid4().hex}.draft")
+        draft.write_bytes(data)
+        try:
+            path.hardlink_to(draft)
+        finally:
+            draft.unlink()
 
     def _write(self) -> None:
         self._files.write_text(self._path(self._mine), json.dumps(self._record))

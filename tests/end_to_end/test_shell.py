@@ -69,7 +69,7 @@ def test_restart_reads_everything_again(api: SampleApi, capsys: pytest.CaptureFi
     api.world.behave(Behaviour(failures={2: Failure(400)}))
     assert shell.main(["contacts", "--json"]) == 1
     assert shell.main(["contacts", "--restart", "--json"]) == 0
-    assert lines(capsys.readouterr().out)[1]["rows"] == 250
+    assert lines(capsys.readouterr().out)[1]["pass"]["rows"] == 250
     assert api.offsets("contacts").count(0) >= 2
 
 
