@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Makes all that the loader needs in a Google Cloud project, and takes it away again. `./deploy.sh --help` is the reference.
 set -euo pipefail
+set +x # a shell that traces would print the key
 
 if ((BASH_VERSINFO[0] * 100 + BASH_VERSINFO[1] < 404)); then
 	printf ' !     Could not start.\n !     Found: bash %s.\n !     Do: run this with bash 4.4 or newer.\n' "$BASH_VERSION" >&2

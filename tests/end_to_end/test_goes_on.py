@@ -297,6 +297,7 @@ class DrivingApi(SampleApi):
         self.clock.advance(seconds or 0.0)
 
 
+@pytest.mark.long
 def test_at_540_seconds_at_least_85_percent_is_spent_reading_and_few_commits_are_made(tmp_path: Path) -> None:
     world = World({"contacts": 30_000}, Behaviour(latency=2.0))
     api = DrivingApi(world)
