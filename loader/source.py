@@ -78,7 +78,9 @@ def describe(module: ModuleType, secrets: Secrets) -> Description:
             f"Set {variables} in the environment, or put it into the secret that API_KEY_SECRET names."
         ) from error
     except Exception as error:
-        raise SettingsError(f"source_config.py is wrong: {type(error).__name__}: {error}") from error
+        raise SettingsError(
+            f"source_config.py is wrong: {type(error).__name__}: {' '.join(str(error).split())}"
+        ) from error
     return description
 
 
