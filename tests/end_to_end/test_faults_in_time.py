@@ -135,10 +135,11 @@ def test_a_slow_destination_still_makes_progress(tmp_path: Path, seconds: int) -
         (function.folder / "slow-complete_load").write_text(str(seconds))
         answers = until_complete_all(function, patience=150)
         runs = [answer for answer in answers if answer.body.get("status") not in (None, "skipped")]
-        print([(run.code, run["status"], run["pages"], round(run.seconds, 1)) for run in runs])
         assert max(answer.seconds for answer in answers) < 15
         # the first may be given up, for nothing was known; what it died with is kept in mind
-        assert [(run.code, run["chunks"]) for run in runs[1:]] == [(200, 1)] * (len(runs) - 1)
+        assert {run.code for run in runs[1:]} == {200}
+        # the last one may find all rows staged, and fold them
+        assert all(run["chunks"] == 1 for run in runs[1:-1])
     assert difference(tmp_path / "bucket", world.snapshot("contacts")) == EXACT
 
 
