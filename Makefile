@@ -41,11 +41,24 @@ lint: setup  ## ruff, mypy --strict and shellcheck
 	$(BIN)/mypy
 	@if [ -f deploy.sh ]; then $(BIN)/shellcheck deploy.sh; fi
 
+# A package that is installed with an extra has two lines, one with the extra and one without: the pip of Python 3.11 and
+# 3.12 (before 23.3) else takes the newest release for `google-auth[pyopenssl]`, and stops because it has no hash
+# (pypa/pip#12345).
+UPGRADE = --upgrade
+COMPILE = $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate --no-emit-index-url
+define lock
+$(COMPILE) $(UPGRADE) $(1) -o $(2)
+$(COMPILE) --no-strip-extras $(1) -c $(2) | awk '/^[^ ]/ { extra = /^[^ ]*\[/ } extra' > $(2).extras
+cat $(2).extras >> $(2)
+rm $(2).extras
+
+endef
+
 lock: setup  ## compile requirements.txt and tests/requirements.txt from pyproject.toml
-	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url --upgrade pyproject.toml -o requirements.txt
-	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url --upgrade --group dev -c requirements.txt -o tests/requirements.txt
-	$(BIN)/uv pip compile --universal --python-version 3.13 --generate-hashes --no-header --no-annotate --no-emit-index-url --upgrade tests/fakes/bigquery.in --override tests/fakes/bigquery.in -o tests/fakes/bigquery-requirements.txt
-	for peer in $(PEERS); do $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url --upgrade tests/benchmarks/peers/$$peer.in -o tests/benchmarks/peers/$$peer-requirements.txt || exit 1; done
+	$(call lock,--python-version 3.11 pyproject.toml,requirements.txt)
+	$(call lock,--python-version 3.11 --group dev -c requirements.txt,tests/requirements.txt)
+	$(call lock,--python-version 3.13 tests/fakes/bigquery.in --override tests/fakes/bigquery.in,tests/fakes/bigquery-requirements.txt)
+	$(foreach peer,$(PEERS),$(call lock,--python-version 3.11 tests/benchmarks/peers/$(peer).in,tests/benchmarks/peers/$(peer)-requirements.txt))
 
 # Peers of the benchmarks, each in an environment of its own.
 .venvs/%/.installed: tests/benchmarks/peers/%-requirements.txt
