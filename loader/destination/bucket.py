@@ -98,6 +98,12 @@ class Bucket:
             )
         return self._unchanged
 
+    def begin(self, pipeline: dlt.Pipeline) -> None:
+        """Forget staged rows whose table is gone."""
+        client: Any = pipeline.destination_client()
+        for fold in client.folds():
+            fold.begin()
+
     def fold(self, pipeline: dlt.Pipeline, *, if_due: bool) -> tuple[bool, int]:
         """Fold what is staged."""
         pace = Pace(self._deadline)
