@@ -53,6 +53,9 @@ FULL = 1.2
 SAMPLE_KEYS = 20_000
 """So many keys are kept in memory to find where to cut."""
 
+LOG_KEPT = "interval 7 days"
+"""As long as the files that it names; Delta's own 30 days are four times the files to list, one for each slice."""
+
 BEGUN = "loader_pass_begun"
 """Marks a commit in the log of the staged rows: what came before is of no pass under way."""
 
@@ -170,7 +173,10 @@ class Fold:
         rest = [each for each in schema if each.name not in self.columns]
         self.gate()
         return DeltaTable.create(
-            self.target.location, pa.schema([*first, *rest]), storage_options=dict(self.target.options)
+            self.target.location,
+            pa.schema([*first, *rest]),
+            storage_options=dict(self.target.options),
+            configuration={"delta.logRetentionDuration": LOG_KEPT},
         )
 
     def _widened(self, target: DeltaTable, staged: pa.Schema) -> DeltaTable:
@@ -203,12 +209,15 @@ class Fold:
         return rows, max(int(rows * row_bytes), LEAST_FILE_BYTES)
 
     def vacuum(self) -> None:
-        """Delete files that have been out of use for a week (Delta's default): no reader can still be at them."""
+        """Delete files that have been out of use for a week (Delta's default): no reader can still be at them.
+
+        By a look at all files: the log forgets, when it is summed up, what has been out of use for so long.
+        """
         for place in (self.target, self.staged):
             table = place.open()
             if table is not None:
                 self.gate()
-                table.vacuum(dry_run=False)
+                table.vacuum(dry_run=False, full=True)
 
     # a table that was not folded before
 
