@@ -75,7 +75,7 @@ def read(environment: Mapping[str, str]) -> tuple[Settings, list[str]]:
             values[name.lower()] = check(text)
         except ValueError as error:
             # a key is never shown, not even one that was put where the name of its secret belongs
-            shown = "" if name.startswith("API_KEY") and "/" not in text else f", but is {text!r}"
+            shown = "" if name.startswith("API_KEY") and not text.startswith("projects/") else f", but is {text!r}"
             problems.append(f"{name} must be {error}{shown}.")
     settings = Settings(**values)  # type: ignore[arg-type]
     if settings.tasks_queue:
