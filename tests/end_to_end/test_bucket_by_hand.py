@@ -79,9 +79,16 @@ def without_values(rows: pa.Table) -> pa.Table:
     ("change", "message"),
     [
         pytest.param(with_text("revision"), rf"{TYPES} .* revision {KINDS}", id="type changed"),
-        pytest.param(with_text("id"), rf"{TYPES} .* id {KINDS}", id="type of the key changed"),
-        pytest.param(lambda rows: rows.drop_columns("id"), "no column id, which is its primary key", id="key gone"),
-        pytest.param(without_values, r"99 row\(s\) without a value in id, which", id="keys gone"),
+        pytest.param(with_text("id"), rf"{TYPES} .* id {KINDS}", id="type of the key changed", marks=pytest.mark.long),
+        pytest.param(
+            lambda rows: rows.drop_columns("id"),
+            "no column id, which is its primary key",
+            id="key gone",
+            marks=pytest.mark.long,
+        ),
+        pytest.param(
+            without_values, r"99 row\(s\) without a value in id, which", id="keys gone", marks=pytest.mark.long
+        ),
     ],
 )
 def test_a_table_that_somebody_has_changed_is_told_of_and_once_it_is_put_back_the_pass_goes_on(
@@ -106,6 +113,7 @@ def test_a_table_that_somebody_has_changed_is_told_of_and_once_it_is_put_back_th
     assert difference(loading.bucket, world.snapshot("contacts")) == EXACT
 
 
+@pytest.mark.long
 def test_a_changed_table_that_is_removed_is_made_again_by_a_restart(loading: Loading, world: World) -> None:
     loading.until_complete()
     rewritten(table_of(loading), with_text("revision"))
@@ -117,6 +125,7 @@ def test_a_changed_table_that_is_removed_is_made_again_by_a_restart(loading: Loa
     assert difference(loading.bucket, world.snapshot("contacts")) == EXACT
 
 
+@pytest.mark.long
 def test_a_table_that_is_removed_between_two_passes_is_made_again(loading: Loading, world: World) -> None:
     loading.until_complete()
     shutil.rmtree(table_of(loading))
@@ -153,6 +162,7 @@ def test_staged_rows_whose_table_was_not_made_yet_are_folded(
     assert difference(loading.bucket, world.snapshot("contacts")) == EXACT
 
 
+@pytest.mark.long
 def test_staged_rows_that_somebody_has_removed_are_no_loss_once_they_were_folded(
     loading: Loading, world: World
 ) -> None:
@@ -164,7 +174,9 @@ def test_staged_rows_that_somebody_has_removed_are_no_loss_once_they_were_folded
     assert difference(loading.bucket, world.snapshot("contacts")) == EXACT
 
 
-@pytest.mark.parametrize("key", [pytest.param("email", id="another"), pytest.param(["id", "email"], id="a second")])
+@pytest.mark.parametrize(
+    "key", [pytest.param("email", id="another"), pytest.param(["id", "email"], id="a second", marks=pytest.mark.long)]
+)
 def test_a_primary_key_may_change_where_the_table_has_values_in_it(
     loading: Loading, api: SampleApi, world: World, key: str | list[str]
 ) -> None:

@@ -40,7 +40,8 @@ def test_memory_is_flat_and_bytes_grow_with_the_rows(tmp_path: Path) -> None:
     print({rows: f"{peak / MEBIBYTE:.0f} MiB" for rows, peak in peaks.items()})
 
 
-@pytest.mark.parametrize("rows", [2_000, pytest.param(6_000, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("rows", [2_000, 6_000])
 def test_a_pass_that_changes_every_row_in_many_runs_writes_as_little_as_in_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: int
 ) -> None:

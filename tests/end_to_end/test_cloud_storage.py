@@ -117,7 +117,12 @@ def printed(environment: dict[str, str], *arguments: str, folder: Path = ROOT) -
     [
         pytest.param("gs://nowhere/raw", "There is no bucket for nowhere/raw", id="no bucket"),
         pytest.param("gs://shut/raw", "grant this function's service account roles/storage.objectUser", id="no rights"),
-        pytest.param("gs://hidden", "and roles/storage.legacyBucketReader on the bucket", id="no rights at all"),
+        pytest.param(
+            "gs://hidden",
+            "and roles/storage.legacyBucketReader on the bucket",
+            id="no rights at all",
+            marks=pytest.mark.long,
+        ),
     ],
 )
 def test_a_bucket_that_refuses_is_told_of_before_the_api_is_asked(
