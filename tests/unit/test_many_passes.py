@@ -34,13 +34,14 @@ def test_the_files_of_a_table_and_of_its_staged_rows_are_bounded(
         folding.stage(rows_of(changed))
         expected |= changed
         assert folding.run()[0]
-        folding.fold.vacuum()
         assert folding.waiting() == 0
-        live = len(opened(folding.target).file_uris())
-        assert live <= 1.5 * at_first * len(expected) / ROWS
-        # what the last fold took out of use may be there still: it went in this very moment
-        assert len(files(folding.target)) <= 3 * live
-        assert len(files(folding.staged)) <= 2
+        if number % 10 == 0:
+            folding.fold.vacuum()
+            live = len(opened(folding.target).file_uris())
+            assert live <= 1.5 * at_first * len(expected) / ROWS
+            # what the last fold took out of use may be there still: it went in this very moment
+            assert len(files(folding.target)) <= 3 * live
+            assert len(files(folding.staged)) <= 2
     assert {row["id"]: row["revision"] for row in folding.rows("id, revision")} == expected
 
 
