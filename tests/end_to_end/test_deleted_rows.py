@@ -18,8 +18,6 @@ from tests.end_to_end.support.loading import Loading, offset_paged, sample_confi
 from tests.end_to_end.support.places import BigQueryLoading, BigQueryPlace, FolderPlace, TableReader
 from tests.sample_api import Behaviour, Failure, SampleApi, World
 
-Setup = tuple[Loading, TableReader, World]
-
 
 @pytest.fixture
 def world() -> World:
@@ -32,7 +30,7 @@ def api(world: World) -> Iterator[SampleApi]:
         yield server
 
 
-@pytest.fixture(params=["folder", "bigquery"])
+@pytest.fixture(params=["folder", pytest.param("bigquery", marks=pytest.mark.long)])
 def setup(request: pytest.FixtureRequest, api: SampleApi, tmp_path: Path) -> tuple[Loading, TableReader]:
     if request.param == "bigquery":
         place: BigQueryPlace = request.getfixturevalue("bigquery")
