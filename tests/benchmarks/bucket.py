@@ -20,7 +20,7 @@ from tests.sample_api.rows import make_row
 
 MEBIBYTE = 1 << 20
 ROWS = (100_000, 300_000, 1_000_000)
-ROWS_IN_RUNS, RUN_SECONDS = 300_000, 12
+ROWS_IN_RUNS, RUN_SECONDS = 200_000, 12
 """A pass that changes every row, in runs of so many seconds."""
 ORDERED_ROWS, CHUNK_ROWS = 1_000_000, 10_000
 
