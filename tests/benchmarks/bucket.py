@@ -79,13 +79,13 @@ def ordered(rows: int = ORDERED_ROWS, chunk_rows: int = CHUNK_ROWS) -> str:
         before = files(folding)
         folding.stage(contacts(rows // 2, rows // 2 + chunk_rows, 2))
         began = time.monotonic()
-        is_done, commits = folding.run()
+        is_done, _ = folding.run()
         seconds = time.monotonic() - began
         after = files(folding)
     assert is_done
     replaced = len(before.keys() - after.keys())
     told = (
-        f"{chunk_rows:,} neighbouring keys of {rows:,}: {seconds:.2f} s, {commits} commits, {replaced} of "
+        f"{chunk_rows:,} neighbouring keys of {rows:,}: {seconds:.2f} s, {replaced} of "
         f"{len(before)} files written anew ({sum(after[new] for new in after.keys() - before.keys()):,} rows)"
     )
     print(told, file=sys.stderr, flush=True)
