@@ -7,7 +7,7 @@ from types import ModuleType
 import dlt
 
 from loader.errors import SettingsError
-from loader.secret import Placeholders
+from loader.secret import Placeholders, Watch, answering
 from loader.settings import Settings, read
 from loader.source import Description, describe
 
@@ -19,7 +19,9 @@ def source_config() -> ModuleType:
         SettingsError: it can't be imported.
     """
     try:
-        return importlib.import_module("source_config")
+        # what is asked for at its top would else be unknown to the redaction when the file fails below that
+        with answering(Watch()):
+            return importlib.import_module("source_config")
     except Exception as error:
         where = f" at line {error.lineno}" if isinstance(error, SyntaxError) else ""
         raise SettingsError(

@@ -12,6 +12,7 @@ import requests
 from dlt.common.configuration.exceptions import ConfigFieldMissingException
 from dlt.extract import DltResource, DltSource
 from dlt.sources.helpers.requests.session import Session as PlainSession
+from dlt.sources.helpers.rest_client.paginators import OffsetPaginator, RangePaginator
 from dlt.sources.rest_api import RESTAPIConfig, rest_api_resources, rest_api_source
 from dlt.sources.rest_api.config_setup import (
     build_resource_dependency_graph,
@@ -20,13 +21,14 @@ from dlt.sources.rest_api.config_setup import (
     setup_incremental_object,
 )
 
+from loader import redaction
 from loader.deadline import Deadline
 from loader.errors import SettingsError
 from loader.history import TABLE
 from loader.paging import Reading, guarded, place_is_known
 from loader.place import fingerprint
 from loader.reader import NonsenseError, Reader
-from loader.secret import Placeholders, Secrets, answering
+from loader.secret import PLACEHOLDER, Placeholders, Secrets, answering
 from loader.session import RetryPolicy, Session
 from loader.verdict import Evidence
 
@@ -66,6 +68,7 @@ def describe(module: ModuleType, secrets: Secrets) -> Description:
     try:
         with answering(secrets):
             config = module.source_config()
+        _remember_credentials(config["client"].get("auth"))
         _check_deleted_rows(module.DELETED_ROWS)
         description = Description(
             module.NAME,
@@ -94,6 +97,17 @@ def describe(module: ModuleType, secrets: Secrets) -> Description:
             f"source_config.py is wrong: {type(error).__name__}: {' '.join(str(error).split())}"
         ) from error
     return description
+
+
+def _remember_credentials(auth: Any) -> None:
+    """Keep what signs requests out of the log, also where it is not from `dlt.secrets`."""
+    values = auth if isinstance(auth, dict) else {name: getattr(auth, name, None) for name in _CREDENTIALS}
+    texts = [values.get(name) for name in _CREDENTIALS]
+    redaction.remember(text for text in texts if isinstance(text, str) and text != PLACEHOLDER)
+
+
+_CREDENTIALS = ("api_key", "token", "password", "client_secret", "access_token")
+"""Fields of dlt's kinds of authentication that are secret."""
 
 
 def _check_names(description: Description) -> None:
@@ -131,10 +145,18 @@ class Plan:
     """Why it may not, for a person; empty if it may."""
     siblings: int
     """How many resources the source has."""
+    retries: RetryPolicy
+    """How often a request is tried."""
     marks: bool = False
     """Whether rows that are gone at the API are marked, after a pass that has seen everything."""
     is_incremental: bool = False
     """Whether a pass reads from a cursor on, so that only a sweep sees everything."""
+    is_part: bool = False
+    """Whether its paginator is told to leave out rows at the beginning or at the end, so that nothing sees all."""
+    appends: bool = False
+    """Whether a row that is read again is loaded again."""
+    templates: tuple[str, ...] = ()
+    """Paths of dependent resources: what is between braces in them is a row's key."""
 
 
 def plan(description: Description, resource: str) -> Plan:
@@ -161,6 +183,10 @@ def plan(description: Description, resource: str) -> Plan:
         siblings=len(endpoints),
         marks=description.marks and isinstance(chosen, dict) and _is_merged(chosen),
         is_incremental=isinstance(chosen, dict) and _is_incremental(chosen["endpoint"]),
+        is_part=any(map(_leaves_out, paginators)),
+        appends=isinstance(chosen, dict) and _disposition(chosen) == "append",
+        retries=description.retries,
+        templates=tuple(path for path in map(_path, endpoints.values()) if "{" in path),
     )
 
 
@@ -185,6 +211,7 @@ def build(chosen: Plan, session: Session, reader: Reader) -> DltSource:
         },
         name=chosen.source_name,
     ).with_resources(chosen.resource)
+    reader.templates = chosen.templates
     _read_through(reader, source.resources[chosen.resource])
     return source
 
@@ -262,6 +289,15 @@ def _is_merged(resource: Mapping[str, Any]) -> bool:
     strategy = disposition.get("strategy") if isinstance(disposition, dict) else None
     # another strategy, like scd2, has its own idea of a row that is gone
     return _disposition(resource) == "merge" and strategy in (None, "delete-insert", "upsert")
+
+
+def _path(resource: Any) -> str:
+    return str(resource["endpoint"].get("path", "")) if isinstance(resource, dict) else ""
+
+
+def _leaves_out(paginator: Any) -> bool:
+    is_late = isinstance(paginator, OffsetPaginator) and paginator.initial_value > 0
+    return is_late or (isinstance(paginator, RangePaginator) and paginator.maximum_value is not None)
 
 
 def _is_incremental(endpoint: Mapping[str, Any]) -> bool:

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import requests
 from dlt.common.destination.exceptions import DestinationTerminalException
-from google.api_core.exceptions import Conflict, GoogleAPICallError, from_http_response
+from google.api_core.exceptions import BadRequest, Conflict, GoogleAPICallError, from_http_response
 from google.auth.exceptions import GoogleAuthError
 from google.auth.transport.requests import AuthorizedSession
 from google.cloud import bigquery
@@ -252,8 +252,12 @@ def refused(error: BaseException | None) -> RefusedError:
     """Say that BigQuery refused, why, and what to do."""
     reason = reason_of(error) if isinstance(error, GoogleAPICallError) else ""
     first_line = str(error).strip().split("\n", 1)[0][:300]
+    # a job that was wrong in itself says so with the values of rows, and no row belongs into a log
+    said = (
+        "its own words may repeat rows, so only its console shows them" if isinstance(error, BadRequest) else first_line
+    )
     return RefusedError(
-        f"BigQuery refused ({reason or type(error).__name__}): {first_line}. The place stays where it is, and the next "
+        f"BigQuery refused ({reason or type(error).__name__}): {said}. The place stays where it is, and the next "
         f"run goes on there. {_ADVICE.get(reason, _ADVICE[''])}"
     )
 
@@ -277,6 +281,8 @@ _ADVICE = {
     "roles/bigquery.dataEditor on both data sets.",
     "notFound": "A table or data set that was there is gone. Delete the rows of this resource in `_dlt_version`, in "
     "the data set and in its _staging: what is missing is then made again.",
+    "invalid": "Look at the job in the console, under Job history. Most often somebody has changed the type of a "
+    "column: put it back as it was.",
     "": "Look at the data set, and at what this function's service account may do in it.",
 }
 """What to do, by BigQuery's reason."""
