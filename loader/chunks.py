@@ -5,7 +5,6 @@ import os
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 import dlt
 from dlt.common.pipeline import LoadInfo, NormalizeInfo
@@ -13,6 +12,7 @@ from dlt.common.schema import Schema
 from dlt.extract import DltSource
 
 from loader.chunk import Bounds, Commit
+from loader.column_watch import Columns
 from loader.deadline import Deadline
 from loader.destination import Destination
 from loader.failures import destination_errors, explained
@@ -62,6 +62,7 @@ class Chunks:
         self._deadline: Deadline = session.deadline
         self._box_seconds = self._deadline.left()
         self._folder = Path(pipeline.pipelines_dir)
+        self._columns = Columns(chosen, destination, pipeline)
         kept = lease.inherited.get(LAST_COMMIT)
         self._last_commit = Commit(**kept) if kept else None
 
@@ -118,7 +119,10 @@ class Chunks:
         if self._bounds(record).read_until(0).left() <= 0:
             self._report.status, self._report.reason = "paused", NOT_FOLDED
             return
-        completed = record.current.folded(now(self._deadline.clock))
+        with destination_errors():
+            left = self._columns.left()
+        self._report.schema_changes += [change for change in left if change not in self._report.schema_changes]
+        completed = record.current.folded(now(self._deadline.clock), columns=not left)
         self._report.phase = "committing to the destination"
         with self._pipeline.managed_state() as state:
             kept = resource_state(state, self._chosen.source_name, self._chosen.resource)
@@ -152,7 +156,7 @@ class Chunks:
         source = build(self._chosen, self._session, reader)
         history = passes(self._chosen.resource, lambda: reader.completed, self._report.schema_changes)
         main = source.resources[self._chosen.resource]
-        reader.folds = self._destination.folds(main)
+        reader.folds = self._destination.folds(main) or self._columns.are_split()
         for resource in (main, history):
             self._destination.adapt(resource)
         source.resources.add(history)
@@ -181,7 +185,7 @@ class Chunks:
         began = clock.monotonic()
         self._lease.note(**{DIED_WITH: self._deadline.left()})
         with explained(self._chosen):
-            normalized = self._pipeline.normalize(workers=1)
+            normalized = self._columns.normalize(reader)
             loaded = self._pipeline.load(workers=1, raise_on_failed_jobs=True)
         commit = self._last_commit = Commit(clock.monotonic() - began, size)
         self._lease.note(**{LAST_COMMIT: asdict(commit)})
@@ -200,7 +204,7 @@ class Chunks:
         report.rows += rows
         report.pages += reader.pages_read
         report.pass_is_kept = True
-        report.schema_changes += new_columns(loaded)
+        report.schema_changes += self._columns.told(loaded)
         report.passed(reader.current, reader.completed)
         logger.info(
             "%s: chunk %d committed: %d rows, %d pages; read in %.1f s, committed in %.1f s; next place: %s.",
@@ -242,18 +246,6 @@ def rows_of(normalized: NormalizeInfo, schema: Schema) -> int:
         and table != TABLE
         and "parent" not in schema.tables.get(table, {})
     )
-
-
-def new_columns(loaded: LoadInfo) -> list[dict[str, Any]]:
-    """List the columns that a package has added to the resource's tables."""
-    return [
-        {"table": table, "column": name, "data_type": column.get("data_type"), "change": "added"}
-        for package in loaded.load_packages
-        for table, update in package.schema_update.items()
-        if not table.startswith("_dlt_") and table != TABLE
-        for name, column in update["columns"].items()
-        if not name.startswith(("_dlt_", "_loader_"))
-    ]
 
 
 def folder_bytes(folder: Path) -> int:

@@ -121,6 +121,8 @@ class Plan:
     """Why it may not, for a person; empty if it may."""
     siblings: int
     """How many resources the source has."""
+    key_names: frozenset[str] = frozenset()
+    """The fields of its primary key, as source_config.py spells them."""
 
 
 def plan(description: Description, resource: str) -> Plan:
@@ -145,6 +147,7 @@ def plan(description: Description, resource: str) -> Plan:
         may_pause=not why,
         why_whole=why,
         siblings=len(endpoints),
+        key_names=_key_names(chosen),
     )
 
 
@@ -239,6 +242,11 @@ def _paginator(config: RESTAPIConfig, resource: Mapping[str, Any]) -> Any:
 def _disposition(resource: Mapping[str, Any]) -> str:
     disposition = resource.get("write_disposition", "append")
     return str(disposition["disposition"] if isinstance(disposition, dict) else disposition)
+
+
+def _key_names(resource: Any) -> frozenset[str]:
+    key = resource.get("primary_key") if isinstance(resource, dict) else None
+    return frozenset([key] if isinstance(key, str) else key if isinstance(key, list | tuple) else ())
 
 
 def _relevant(resource: Any) -> Any:

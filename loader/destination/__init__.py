@@ -36,6 +36,12 @@ class Destination(Protocol):
             Whether nothing of it is left to do, and how many commits it took.
         """
 
+    def fits(self, pipeline: dlt.Pipeline, table: str, column: str, data_type: str) -> bool:
+        """Tell whether a column can become of a type (dlt's word) without a value in it being changed."""
+
+    def has_values(self, pipeline: dlt.Pipeline, table: str, column: str) -> bool:
+        """Tell whether any row has a value in a column; also False where there is no such column."""
+
     def chunk_seconds(self, resources: int) -> float:
         """Give how long one chunk may be read, in seconds, in a source of so many resources."""
 

@@ -10,7 +10,14 @@ from typing import Any
 import dlt
 from dlt.common.destination.client import FollowupJobRequest, LoadJob, PreparedTableSchema
 from dlt.common.schema import Schema
-from dlt.common.schema.typing import C_DLT_ID, C_DLT_LOAD_ID, LOADS_TABLE_NAME, PIPELINE_STATE_TABLE_NAME, TSchemaTables
+from dlt.common.schema.typing import (
+    C_DLT_ID,
+    C_DLT_LOAD_ID,
+    LOADS_TABLE_NAME,
+    PIPELINE_STATE_TABLE_NAME,
+    TSchemaTables,
+    TTableSchemaColumns,
+)
 from dlt.common.storages.load_package import load_package_state
 from dlt.destinations import bigquery
 from dlt.destinations.exceptions import DatabaseTerminalException, DatabaseTransientException, DatabaseUndefinedRelation
@@ -26,6 +33,7 @@ from tenacity import Retrying, retry_if_exception_type, wait_random
 from loader.deadline import Deadline
 from loader.destination.bigquery_client import NEVER, BoundedClient, RefusedError, refusals, refused
 from loader.destination.bigquery_lease import ExpiringTable
+from loader.exactness import MOST_EXACT
 from loader.lease import Gate, LeaseStore
 from loader.log import logger
 
@@ -39,6 +47,9 @@ SCHEMA_TRIES = 5
 
 SCHEMA_WAIT_SECONDS = (1.0, 4.0)
 """Least and most seconds between two tries."""
+
+BEYOND_DOUBLE = f"{{column}} NOT BETWEEN -{MOST_EXACT} AND {MOST_EXACT}"
+"""A whole number that a FLOAT64 may not hold."""
 
 STATE_ROWS = 25
 """As long as `_dlt_pipeline_state` has no more rows, of all resources together, nothing is tidied up."""
@@ -84,6 +95,19 @@ class BigQuery:
         """Do nothing."""
         del pipeline, if_due
         return True, 0
+
+    def fits(self, pipeline: dlt.Pipeline, table: str, column: str, data_type: str) -> bool:
+        """Look through the column; what it costs is that of a query for it."""
+        return data_type != "double" or not self._has(pipeline, table, column, BEYOND_DOUBLE)
+
+    def has_values(self, pipeline: dlt.Pipeline, table: str, column: str) -> bool:
+        """Look through the column."""
+        return self._has(pipeline, table, column, "{column} IS NOT NULL")
+
+    def _has(self, pipeline: dlt.Pipeline, table: str, column: str, condition: str) -> bool:
+        with pipeline.destination_client() as client:
+            assert isinstance(client, Client)  # noqa: S101 - what `with` gives has dlt's type
+            return client.has(table, column, condition)
 
     def chunk_seconds(self, resources: int) -> float:
         """Give so long that no day brings more load jobs than the table of states may take, which all share."""
@@ -283,6 +307,49 @@ class Client(BigQueryClient):
 
     def _create_merge_followup_jobs(self, table_chain: Sequence[PreparedTableSchema]) -> list[FollowupJobRequest]:
         return [MergeScript.from_table_chain(table_chain, self.sql_client)]
+
+    def _build_schema_update_sql(
+        self, storage_tables: Iterable[tuple[str, TTableSchemaColumns]]
+    ) -> tuple[list[str], TSchemaTables]:
+        """Add to dlt's statements, for new tables and columns, those for columns that are wider now."""
+        there = list(storage_tables)
+        statements, update = super()._build_schema_update_sql(there)
+        return [*self._widening(there), *statements], update
+
+    def _widening(self, there: Iterable[tuple[str, TTableSchemaColumns]]) -> Iterator[str]:
+        """Give the statements.
+
+        Raises:
+            RefusedError: a column has integers that the wider one would change.
+        """
+        for name, columns in there:
+            table = self.prepare_load_table(name)
+            for column, before in columns.items():
+                hints = table["columns"].get(column, {}) if table else {}
+                wanted = hints.get("data_type")
+                if before.get("data_type") != "bigint" or wanted not in ("double", "decimal", "wei"):
+                    continue
+                if wanted == "double" and self.has(name, column, BEYOND_DOUBLE):
+                    raise RefusedError(
+                        f"{name}.{column} has integers that a FLOAT64 would change. Give it "
+                        f'"data_type": "decimal" in source_config.py.'
+                    )
+                kind = self.type_mapper.to_destination_type(hints, table).split("(")[0]  # type: ignore[arg-type]
+                target = self.sql_client.make_qualified_table_name(name)
+                yield (
+                    f"ALTER TABLE {target} ALTER COLUMN {self.sql_client.escape_column_name(column)} "
+                    f"SET DATA TYPE {kind}"
+                )
+
+    def has(self, table: str, column: str, condition: str) -> bool:
+        """Tell whether a row of a table fulfils a condition on a column; False where there is no such column."""
+        (_, columns), *_ = self.get_storage_tables([table])
+        if column not in columns:
+            return False
+        sql = self.sql_client
+        condition = condition.format(column=sql.escape_column_name(column))
+        query = f"SELECT EXISTS (SELECT 1 FROM {sql.make_qualified_table_name(table)} WHERE {condition})"  # noqa: S608
+        return bool((sql.execute_sql(query) or [[False]])[0][0])
 
     def tidy(self, pipeline_name: str) -> None:
         """Delete the states of a pipeline but for the last, if there are many, and its old rows of `_dlt_loads`."""

@@ -1,14 +1,17 @@
 """A bucket or a local folder: one Delta table per resource."""
 
+import json as plain_json
 import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import dlt
+import pyarrow.compute as pc
+import pyarrow.dataset as pads
 from dlt.common import json
 from dlt.common.destination.client import PreparedTableSchema
-from dlt.common.libs.deltalake import deltalake_storage_options
+from dlt.common.libs.deltalake import deltalake_storage_options, ensure_delta_compatible_arrow_schema
 from dlt.common.schema import Schema
 from dlt.common.schema.utils import get_columns_names_with_prop
 from dlt.destinations import filesystem
@@ -26,10 +29,12 @@ from loader import memory
 from loader.deadline import Deadline
 from loader.destination import unchanged as unchanged_rows
 from loader.destination.bucket_lease import NumberedFiles
-from loader.destination.delta import Place
+from loader.destination.delta import Place, column_of
 from loader.destination.fold import Fold, Pace
+from loader.destination.schemas import widen
 from loader.destination.stage import stage, with_key
 from loader.errors import SettingsError
+from loader.exactness import MOST_EXACT
 from loader.lease import Gate, LeaseStore
 from loader.log import logger
 
@@ -108,6 +113,25 @@ class Bucket:
         self._folded += folds if pace.commits else []
         return is_done, pace.commits
 
+    def fits(self, pipeline: dlt.Pipeline, table: str, column: str, data_type: str) -> bool:
+        """Look through the column, in the table and where its rows are staged."""
+        if data_type != "double":
+            return True
+        client: Any = pipeline.destination_client()
+        most = [
+            abs(bound)
+            for place in (client.place(table), client.staged(table))
+            for values in column_of(place, column)
+            for bound in pc.min_max(values).as_py().values()
+            if bound is not None
+        ]
+        return max(most, default=0) <= MOST_EXACT
+
+    def has_values(self, pipeline: dlt.Pipeline, table: str, column: str) -> bool:
+        """Look through the column."""
+        client: Any = pipeline.destination_client()
+        return any(len(values) > values.null_count for values in column_of(client.place(table), column))
+
     def chunk_seconds(self, resources: int) -> float:
         """Give 300 s: what a kill may cost."""
         del resources
@@ -151,10 +175,18 @@ def with_lists_as_text(row: Any) -> Any:
     while open_objects:
         for name, value in (here := open_objects.pop()).items():
             if isinstance(value, list):
-                here[name] = json.dumps(value)
+                here[name] = as_text(value)
             elif isinstance(value, dict):
                 open_objects.append(value)
     return row
+
+
+def as_text(value: Any) -> str:
+    """Give JSON text, also of integers beyond 64 bits."""
+    try:
+        return json.dumps(value)
+    except TypeError:
+        return plain_json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 class DeltaBucket(filesystem):
@@ -250,8 +282,15 @@ class DeltaJob(DeltaLoadFilesystemJob):
             keys = get_columns_names_with_prop(table, "primary_key")
             stage(client.staged(table["name"]), table["name"], self.file_paths, keys, self._load_id, client.gate)
         else:
+            self._widen(client.place(table["name"]))
             client.gate.pass_through()
             super().run()
+
+    def _widen(self, place: Place) -> None:
+        table = place.open()
+        if table is not None:
+            new = pads.dataset(self.file_paths).schema
+            widen(table, ensure_delta_compatible_arrow_schema(new), self._job_client.gate.pass_through)
 
 
 class WholeFiles(LocalFileSystem):  # type: ignore[misc]
