@@ -26,6 +26,7 @@ from dlt.extract.exceptions import DataItemRequiredForDynamicTableHints
 from fsspec.implementations.local import LocalFileSystem
 
 from loader import memory
+from loader.columns import splits
 from loader.deadline import Deadline
 from loader.destination import unchanged as unchanged_rows
 from loader.destination.bucket_lease import NumberedFiles
@@ -98,8 +99,9 @@ class Bucket:
         if self._unchanged is None:
             name = self._client.schema.naming.normalize_table_identifier(resource.table_name)
             columns = self._client.schema.get_table_columns(name) if name in self._client.schema.tables else ()
+            split = [split.variant for split in splits(self._client.schema) if split.table == name]
             self._unchanged = unchanged_rows.Unchanged(
-                self._client.place(name), self._client.staged(name), key, columns
+                self._client.place(name), self._client.staged(name), key, columns, split
             )
         return self._unchanged
 

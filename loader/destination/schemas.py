@@ -44,7 +44,7 @@ def widen(table: DeltaTable, schema: pa.Schema, gate: Callable[[], None]) -> Non
     wider = united(before, schema)
     if all(wider.field(each.name).type == each.type for each in before):
         return
-    target = pa.schema([wider.field(each.name) for each in before])
+    target = pa.schema([wider.field(each.name).with_nullable(each.nullable) for each in before])
     rows = streamed((batch.cast(target) for batch in batches(table)), target)
     gate()
     write_deltalake(table, rows, mode="overwrite", schema_mode="overwrite")

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from deltalake import DeltaTable
 
 from loader.destination.delta import Place, batches, rows_in, schema_of
@@ -28,7 +29,9 @@ MARKS = 1 << 24
 class Unchanged:
     """Knows the rows of a table, as one narrow scan has found them, and the keys that are staged."""
 
-    def __init__(self, target: Place, staged: Place, key: Sequence[str], columns: Iterable[str]) -> None:
+    def __init__(
+        self, target: Place, staged: Place, key: Sequence[str], columns: Iterable[str], split: Sequence[str] = ()
+    ) -> None:
         """Scan.
 
         Args:
@@ -36,6 +39,7 @@ class Unchanged:
             staged: its staged rows.
             key: the fields that tell rows apart.
             columns: that the table must have; if one is gone, every row is staged, and brings it back.
+            split: those with values that did not fit another column; such rows are staged, since they may fit now.
         """
         self._names = key
         self._known: Sequence[int] = ()
@@ -43,7 +47,7 @@ class Unchanged:
         table = target.open()
         if table is None or not {COLUMN, *columns} <= set(schema_of(table).names) or rows_in(table) > MOST_ROWS:
             return
-        known: Any = np.sort(_halves(table, 1))
+        known: Any = np.sort(_halves(table, 1, [name for name in split if name in schema_of(table).names]))
         # its items are plain numbers, and are compared five times as fast as numpy's own
         self._known = memoryview(known)
         waiting = staged.open()
@@ -75,10 +79,16 @@ class Unchanged:
         return bool(self._marks[key % MARKS >> 3] & 1 << (key & 7))
 
 
-def _halves(table: DeltaTable, which: int) -> Any:
-    """Read one half of each hash: 0, of the key; 1, of the row."""
-    parts = [_numbers(batch[COLUMN])[which::2] for batch in batches(table, [COLUMN])]
+def _halves(table: DeltaTable, which: int, split: Sequence[str] = ()) -> Any:
+    """Read one half of each hash: 0, of the key; 1, of the row. Rows with a value in a column that is split are left."""
+    parts = [_numbers(_whole(batch, split)[COLUMN])[which::2] for batch in batches(table, [COLUMN, *split])]
     return np.concatenate([np.empty(0, np.int64), *parts])
+
+
+def _whole(batch: pa.RecordBatch, split: Sequence[str]) -> pa.RecordBatch:
+    for name in split:
+        batch = batch.filter(pc.is_null(batch[name]))
+    return batch
 
 
 def _numbers(hashes: pa.Array) -> Any:

@@ -49,7 +49,7 @@ class Given:
     @property
     def loading(self) -> Loading:
         """Give what runs."""
-        config: Callable[[], RESTAPIConfig] = self._config  # type: ignore[assignment]
+        config: Callable[[], RESTAPIConfig] = self._config
         if self.dataset:
             return BigQueryLoading(self.bucket, config, dataset=self.dataset)
         return Loading(self.bucket, config)
