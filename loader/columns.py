@@ -17,6 +17,10 @@ DECIMAL: dict[str, Any] = {"data_type": "decimal", "precision": 38, "scale": 18}
 """Holds every integer of 64 bits, and floats with 18 digits behind the point, without changing them."""
 
 
+ADDED = ("_dlt_", "_loader_")
+"""How the names of columns begin that are none of the API's."""
+
+
 @dataclass(frozen=True, slots=True)
 class Split:
     """A field with a second column, for values that do not fit the first."""
@@ -95,7 +99,7 @@ def told_of_new(updates: Iterable[Mapping[str, Any]], schema: Schema, resource: 
             for name, column in change["columns"].items() if is_data(table) else ():
                 if split := second.get((table, name)):
                     told.append(told_of_split(split, schema, resource))
-                elif not name.startswith(("_dlt_", "_loader_")):
+                elif not name.startswith(ADDED):
                     told.append(
                         {"table": table, "column": name, "data_type": column.get("data_type"), "change": "added"}
                     )

@@ -32,7 +32,7 @@ def main(arguments: list[str], clock: Clock | None = None) -> int:
     if options.schedules:
         return _show(_schedules, terminal, terminal.schedules)
     if options.status:
-        return _show(_status, terminal, terminal.status)
+        return _show(lambda: _status(options.resources), terminal, terminal.status)
     return _load(options.resources, terminal, clock or SystemClock(), restart=options.restart)
 
 
@@ -43,7 +43,9 @@ def _options(arguments: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("resources", nargs="*", metavar="RESOURCE", help="all of them, if none is named")
     parser.add_argument("--restart", action="store_true", help="forget where to go on, and read everything again")
-    parser.add_argument("--status", action="store_true", help="show what is committed, and load nothing")
+    parser.add_argument(
+        "--status", action="store_true", help="show what is committed, of RESOURCE its columns too, and load nothing"
+    )
     parser.add_argument("--schedules", action="store_true", help="print a cron line per resource")
     parser.add_argument("--json", action="store_true", help="print one JSON object a line, and nothing else")
     return parser.parse_args(arguments)
@@ -60,8 +62,9 @@ def _schedules() -> dict[str, Any]:
     return dict(cron_lines(description.name, description.resources(), description.schedules))
 
 
-def _status() -> dict[str, Any]:
-    return status(description_without_key(), Settings.from_env(os.environ))
+def _status(resources: list[str]) -> dict[str, Any]:
+    _known(resources)
+    return status(description_without_key(), Settings.from_env(os.environ), resources)
 
 
 def _load(resources: list[str], terminal: Terminal, clock: Clock, *, restart: bool) -> int:
@@ -84,11 +87,17 @@ def _chosen(resources: list[str]) -> list[str]:
         RequestError: one of them does not exist.
         SettingsError: the settings are wrong.
     """
+    known = _known(resources)
+    settings_for_a_run()
+    return resources or known
+
+
+def _known(resources: list[str]) -> list[str]:
+    """Give all resources, if those that are named are among them."""
     known = description_without_key().resources()
     if unknown := [name for name in resources if name not in known]:
         raise RequestError(f"There is no resource {', '.join(unknown)}. There are: {', '.join(known)}.")
-    settings_for_a_run()
-    return resources or known
+    return known
 
 
 def _until_complete(

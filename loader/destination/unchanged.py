@@ -80,7 +80,7 @@ class Unchanged:
 
 
 def _halves(table: DeltaTable, which: int, split: Sequence[str] = ()) -> Any:
-    """Read one half of each hash: 0, of the key; 1, of the row. Rows with a value in a column that is split are left."""
+    """Read one half of each hash: 0, of the key; 1, of the row. Rows with a value in `split` are left out."""
     parts = [_numbers(_whole(batch, split)[COLUMN])[which::2] for batch in batches(table, [COLUMN, *split])]
     return np.concatenate([np.empty(0, np.int64), *parts])
 
