@@ -40,7 +40,7 @@ class Committed:
                 "nullable": column.get("nullable", True),
             }
             for table in (self.schema.data_tables(seen_data_only=True) if self.schema else ())
-            if is_data(table["name"])
+            if is_data(str(table["name"]))
             for name, column in table["columns"].items()
             if not name.startswith(ADDED)
         ]
