@@ -8,6 +8,7 @@ from dlt.common.schema import Schema
 from dlt.common.schema.utils import get_root_table
 from dlt.common.typing import VARIANT_FIELD_FORMAT
 
+from loader.fields import SEPARATOR
 from loader.history import TABLE
 
 WIDER = {("bigint", "double"): "double", ("bigint", "decimal"): "decimal"}
@@ -55,10 +56,12 @@ def _splits(schema: Schema, table: str) -> Iterator[Split]:
     for variant, hints in columns.items():
         if not hints.get("variant"):
             continue
-        for column, others in columns.items():
-            kind = str(hints["data_type"])
+        kind = str(hints["data_type"])
+        # a long name is not just put together
+        short = variant.rsplit(SEPARATOR, 1)[0]
+        for column in [short] if short in columns else columns:
             if variant == schema.naming.shorten_fragments(column, VARIANT_FIELD_FORMAT % kind):
-                yield Split(table, column, str(others.get("data_type")), variant, kind)
+                yield Split(table, column, str(columns[column].get("data_type")), variant, kind)
 
 
 def told_of_split(split: Split, schema: Schema, resource: str) -> dict[str, Any]:

@@ -19,7 +19,6 @@ def united(first: pa.Schema, second: pa.Schema) -> pa.Schema:
         both = pa.unify_schemas([nullable(first), nullable(second)], promote_options="permissive")
         if lost := [each.name for each in both if _loses(each.type, first, second, each.name)]:
             raise pa.ArrowTypeError(f"decimals in {', '.join(lost)} would become floats")  # noqa: TRY301 - as Arrow does
-        return both
     except (pa.ArrowTypeError, pa.ArrowInvalid) as error:
         kinds = [
             f"{name} ({first.field(name).type} and {second.field(name).type})"
@@ -31,6 +30,7 @@ def united(first: pa.Schema, second: pa.Schema) -> pa.Schema:
             "changed the table, or the type of the column in source_config.py. Put it back as it was; or remove the "
             "table's folder, and run with restart."
         ) from error
+    return both
 
 
 def _loses(kind: pa.DataType, first: pa.Schema, second: pa.Schema, name: str) -> bool:

