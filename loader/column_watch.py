@@ -1,5 +1,6 @@
 """The columns of a resource in one run: each field gets one, as far as that can be, and changes are told."""
 
+from collections import defaultdict
 from typing import Any
 
 import dlt
@@ -37,10 +38,14 @@ class Columns:
     def left(self) -> list[dict[str, Any]]:
         """Tell of each field that has values in two columns of its table, now that all is loaded."""
         schema = self._pipeline.default_schema
+        variants = defaultdict(list)
+        for split in splits(schema):
+            variants[split.table].append(split.variant)
+        filled = {table: self._destination.filled(self._pipeline, table, names) for table, names in variants.items()}
         return [
             told_of_split(split, schema, self._chosen.resource)
             for split in splits(schema)
-            if self._destination.has_values(self._pipeline, split.table, split.variant)
+            if split.variant in filled[split.table]
         ]
 
     def normalize(self, reader: Reader) -> NormalizeInfo:

@@ -139,8 +139,8 @@ class _Package:
         if self._is_again:
             found = self._schema.clone()
             self._schema.replace_schema_content(self._before.clone())
-            for (table, column), data_type in self._wider.items():
-                self._put(table, {column: {**found.tables[table]["columns"][column], "data_type": data_type}}, found)
+            for table in {table for table, _ in self._wider}:
+                self._put_wider(table, found)
         self._is_again = True
         self._noted = defaultdict(set)
         token = _noted.set(self._noted)
@@ -170,7 +170,13 @@ class _Package:
                     hints[RENAMED] = sorted([[*path], name] for path, name in self._renamed[table].items())
         self._watch.changes = [*self._widened(done), *self._told_of_names()]
 
-    def _put(self, table: str, columns: Mapping[str, Any], found: Schema) -> None:
+    def _put_wider(self, table: str, found: Schema) -> None:
+        """Put columns of a table into the schema, with what is decided, and the tables around that one."""
+        columns: dict[str, Any] = {
+            column: {**found.tables[table]["columns"][column], "data_type": data_type}
+            for (where, column), data_type in self._wider.items()
+            if where == table
+        }
         chain = [table]
         while parent := found.tables[chain[-1]].get("parent"):
             chain.append(parent)

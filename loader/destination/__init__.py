@@ -1,5 +1,6 @@
 """Where rows go, and what differs between the places: BigQuery, and a bucket or folder."""
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import dlt
@@ -39,8 +40,8 @@ class Destination(Protocol):
     def fits(self, pipeline: dlt.Pipeline, table: str, column: str, data_type: str) -> bool:
         """Tell whether a column can become of a type (dlt's word) without a value in it being changed."""
 
-    def has_values(self, pipeline: dlt.Pipeline, table: str, column: str) -> bool:
-        """Tell whether any row has a value in a column; also False where there is no such column."""
+    def filled(self, pipeline: dlt.Pipeline, table: str, columns: Sequence[str]) -> set[str]:
+        """Give those of some columns in which any row of a table has a value."""
 
     def chunk_seconds(self, resources: int) -> float:
         """Give how long one chunk may be read, in seconds, in a source of so many resources."""

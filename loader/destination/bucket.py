@@ -2,7 +2,7 @@
 
 import json as plain_json
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -129,10 +129,13 @@ class Bucket:
         ]
         return max(most, default=0) <= MOST_EXACT
 
-    def has_values(self, pipeline: dlt.Pipeline, table: str, column: str) -> bool:
-        """Look through the column."""
+    def filled(self, pipeline: dlt.Pipeline, table: str, columns: Sequence[str]) -> set[str]:
+        """Look through the columns."""
         client: Any = pipeline.destination_client()
-        return any(len(values) > values.null_count for values in column_of(client.place(table), column))
+        place = client.place(table)
+        return {
+            column for column in columns if any(len(values) > values.null_count for values in column_of(place, column))
+        }
 
     def chunk_seconds(self, resources: int) -> float:
         """Give 300 s: what a kill may cost."""

@@ -179,7 +179,11 @@ def test_names_that_collide_have_columns_of_their_own_the_same_in_every_run(
     if rows_apart:
         monkeypatch.setattr(Bucket, "chunk_bytes", 1)
         given.limit = 1
-    rows = [{"userId": 1, "user_id": 1001, "a": {"Id": 5, "id": 6}}, {"user_id": 1002, "userId": 2}, {"userId": 3}]
+    rows: list[Row] = [
+        {"userId": 1, "user_id": 1001, "a": {"Id": 5, "id": 6}},
+        {"user_id": 1002, "userId": 2},
+        {"userId": 3},
+    ]
     report = load(given, *rows)
     assert verdict(report) == (True, True)
     fields = {each["field"]: each["column"] for each in report.schema_changes if each["change"] == "renamed"}
@@ -303,10 +307,7 @@ def test_a_value_that_is_masked_is_in_no_table_state_log_or_file(
     assert all(SECRET not in str(rows_of(given.bucket, name)) for name in ("_dlt_pipeline_state", "loader_passes"))
 
 
-FIELDS = 1_000
-
-
-def generated(chosen: random.Random, rows: int) -> list[Row]:
+def generated(chosen: random.Random, fields: int, rows: int) -> list[Row]:
     """Give rows with many fields, each of a nature of its own."""
     natures: list[Callable[[], Any]] = [
         lambda: chosen.randrange(-(2**53), 2**53),
@@ -317,7 +318,7 @@ def generated(chosen: random.Random, rows: int) -> list[Row]:
         lambda: chosen.choice([2**64 + chosen.randrange(1_000), chosen.randrange(9)]),
     ]
     found: list[Row] = [{} for _ in range(rows)]
-    for number in range(FIELDS):
+    for number in range(fields):
         names = [f"f{number}Value", f"f{number}_value"] if chosen.random() < 0.1 else [f"f{number}"]
         for name in names:
             nature = chosen.choice(natures[: chosen.choice([4, 6])])
@@ -326,12 +327,15 @@ def generated(chosen: random.Random, rows: int) -> list[Row]:
     return numbered(*found)
 
 
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize(
+    ("fields", "seed"),
+    [(60, 0), pytest.param(500, 1, marks=pytest.mark.long), pytest.param(500, 2, marks=pytest.mark.long)],
+)
 def test_the_sum_of_each_field_is_that_of_a_column_or_the_printed_line_cures_it(
-    given: Given, seed: int, monkeypatch: pytest.MonkeyPatch
+    given: Given, fields: int, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     chosen = random.Random(seed)  # noqa: S311 - no secret
-    given.limit, given.api.rows = 5, generated(chosen, 20)
+    given.limit, given.api.rows = 5, generated(chosen, fields, 20)
     killed_at = chosen.randrange(6, 20)
 
     def step(row: Row) -> Row:
