@@ -24,7 +24,7 @@ def given(api: GivenRows, bigquery: BigQueryPlace, tmp_path: Path) -> Given:
 
 
 def values(place: BigQueryPlace, column: str) -> list[Any]:
-    return [row[column] for row in place.rows(f"{NAME} ORDER BY id", column)]
+    return [row[column] for row in sorted(place.rows(NAME), key=lambda row: row["id"])]
 
 
 def test_a_table_of_whole_numbers_is_widened_and_so_are_those_of_its_lists_and_of_staged_rows(
