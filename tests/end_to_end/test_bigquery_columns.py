@@ -49,6 +49,7 @@ def test_a_table_of_whole_numbers_is_widened_and_so_are_those_of_its_lists_and_o
     assert sorted(row["value"] for row in bigquery.rows(f"{NAME}__sizes")) == [1.0, 2.0, 2.5]
 
 
+@pytest.mark.long
 def test_what_no_column_holds_is_kept_and_told_until_it_is_cured(given: Given, bigquery: BigQueryPlace) -> None:
     big = 2**53 + 1
     given.api.rows = numbered({"price": big, "code": 7}, {"price": 0.5, "code": "007"})
@@ -75,6 +76,7 @@ def test_what_no_column_holds_is_kept_and_told_until_it_is_cured(given: Given, b
     assert values(bigquery, "code") == ["7", "007"]
 
 
+@pytest.mark.long
 def test_whole_numbers_become_decimals_where_the_line_says_so_and_names_of_lists_do_not_collide(
     given: Given, bigquery: BigQueryPlace
 ) -> None:
