@@ -1,6 +1,7 @@
 """How dlt is set up here: defaults under the user's own variables, and where its steps are ours."""
 
 import importlib
+import logging
 import threading
 from typing import Any
 
@@ -70,6 +71,10 @@ def _apply(destination: str) -> None:
         # dlt has set itself up at its import, telemetry and all, before it could see this provider
         stop_telemetry()
         context.initialize_runtime()
+        # what dlt has to say goes where all else goes, and not past it to standard error
+        theirs = logging.getLogger("dlt")
+        theirs.handlers.clear()
+        theirs.propagate = True
     # by name: `dlt.pipeline` is a function to the outside
     steps = importlib.import_module("dlt.pipeline.pipeline")
     steps.Load, steps.Normalize = QuickLoad, retyping.Retyping  # type: ignore[attr-defined]

@@ -5,14 +5,14 @@ goes from A to B and back to A within a pass would otherwise stay B.
 """
 
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from deltalake import DeltaTable
 
+from loader import deleted
 from loader.destination.delta import Place, batches, rows_in, schema_of
 from loader.identity import content_hashes, key_hashes
 
@@ -30,7 +30,13 @@ class Unchanged:
     """Knows the rows of a table, as one narrow scan has found them, and the keys that are staged."""
 
     def __init__(
-        self, target: Place, staged: Place, key: Sequence[str], columns: Iterable[str], split: Sequence[str] = ()
+        self,
+        target: Place,
+        staged: Place,
+        key: Sequence[str],
+        columns: Iterable[str],
+        seen: Callable[[int], None],
+        split: Sequence[str] = (),
     ) -> None:
         """Scan.
 
@@ -39,15 +45,17 @@ class Unchanged:
             staged: its staged rows.
             key: the fields that tell rows apart.
             columns: that the table must have; if one is gone, every row is staged, and brings it back.
+            seen: called with the hash of each row's key.
             split: those with values that did not fit another column; such rows are staged, since they may fit now.
         """
         self._names = key
+        self._seen = seen
         self._known: Sequence[int] = ()
         self._marks = bytearray(MARKS // 8)
         table = target.open()
         if table is None or not {COLUMN, *columns} <= set(schema_of(table).names) or rows_in(table) > MOST_ROWS:
             return
-        known: Any = np.sort(_halves(table, 1, [name for name in split if name in schema_of(table).names]))
+        known: Any = np.sort(_halves(table, 1, split))
         # its items are plain numbers, and are compared five times as fast as numpy's own
         self._known = memoryview(known)
         waiting = staged.open()
@@ -62,6 +70,7 @@ class Unchanged:
         text = key_hashes([{name: str(row[name]) for name in self._names}], self._names)[0] + content_hashes([row])[0]
         data = bytes.fromhex(text)
         key, content = np.frombuffer(data, np.int64).tolist()
+        self._seen(key)
         if not self._is_marked(key) and self._knows(content):
             return False
         self._mark(key)
@@ -79,16 +88,22 @@ class Unchanged:
         return bool(self._marks[key % MARKS >> 3] & 1 << (key & 7))
 
 
+def key_halves(hashes: pa.Array) -> Any:
+    """Give the half of each hash that is of the key, 0 where there is none."""
+    return np.frombuffer(b"".join(hashes.fill_null(bytes(16)).to_pylist()), np.int64)[::2]
+
+
 def _halves(table: DeltaTable, which: int, split: Sequence[str] = ()) -> Any:
-    """Read one half of each hash: 0, of the key; 1, of the row. Rows with a value in `split` are left out."""
-    parts = [_numbers(_whole(batch, split)[COLUMN])[which::2] for batch in batches(table, [COLUMN, *split])]
+    """Read a half of each hash: 0, of the key; 1, of the row. Rows with a mark, or a value in `split`, are left out."""
+    without = [name for name in (deleted.COLUMN, *split) if name in schema_of(table).names]
+    parts = [_numbers(_bare(batch, without)[COLUMN])[which::2] for batch in batches(table, [COLUMN, *without])]
     return np.concatenate([np.empty(0, np.int64), *parts])
 
 
-def _whole(batch: pa.RecordBatch, split: Sequence[str]) -> pa.RecordBatch:
-    for name in split:
-        batch = batch.filter(pc.is_null(batch[name]))
-    return batch
+def _bare(rows: pa.RecordBatch, without: Sequence[str]) -> pa.RecordBatch:
+    for name in without:
+        rows = rows.filter(rows[name].is_null())
+    return rows
 
 
 def _numbers(hashes: pa.Array) -> Any:
