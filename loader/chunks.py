@@ -7,7 +7,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import dlt
-from dlt.common.pipeline import LoadInfo, NormalizeInfo
+from dlt.common.pipeline import NormalizeInfo
 from dlt.common.schema import Schema
 from dlt.extract import DltSource
 
@@ -223,10 +223,10 @@ class Chunks:
                 self._destination.note_seen(reader.current)
         with explained(self._chosen):
             normalized = self._columns.normalize(reader)
-            loaded = self._pipeline.load(workers=1, raise_on_failed_jobs=True)
+            self._pipeline.load(workers=1, raise_on_failed_jobs=True)
         commit = self._last_commit = Commit(clock.monotonic() - began, size)
         self._lease.note(**{LAST_COMMIT: asdict(commit)})
-        self._tell(reader, rows_of(normalized, self._pipeline.default_schema), loaded, commit)
+        self._tell(reader, rows_of(normalized, self._pipeline.default_schema), commit)
         return replace(reader.record, commit=commit)
 
     def _commit_beginning(self, reader: Reader) -> None:
@@ -235,13 +235,13 @@ class Chunks:
         if has_time and reader.failure is None and not self._report.pass_is_kept:
             self._commit(reader)
 
-    def _tell(self, reader: Reader, rows: int, loaded: LoadInfo, commit: Commit) -> None:
+    def _tell(self, reader: Reader, rows: int, commit: Commit) -> None:
         """Take the chunk into the report, now that it is committed."""
         report = self._report
         report.rows += rows
         report.pages += reader.pages_read
         report.pass_is_kept = True
-        report.schema_changes += self._columns.told(loaded)
+        report.schema_changes += self._columns.told()
         report.passed(reader.current, reader.completed)
         logger.info(
             "%s: chunk %d committed: %d rows, %d pages; read in %.1f s, %d requests so far, %d of them retries; "

@@ -4,13 +4,13 @@ from collections import defaultdict
 from typing import Any
 
 import dlt
-from dlt.common.pipeline import LoadInfo, NormalizeInfo
+from dlt.common.pipeline import NormalizeInfo
 from dlt.common.schema import Schema
 from dlt.common.storages import ParsedLoadJobFileName
 from dlt.extract import DltSource
 from dlt.pipeline.exceptions import PipelineStepFailed
 
-from loader.columns import in_a_line, is_data, splits, told_of_new, told_of_split
+from loader.columns import in_a_line, is_data, splits, told_of_split
 from loader.destination import Destination
 from loader.failures import causes_of
 from loader.log import logger
@@ -28,7 +28,9 @@ class Columns:
         self._destination = destination
         self._pipeline = pipeline
         self._watch = Watch(
-            lambda table, column, data_type: destination.fits(pipeline, table, column, data_type), chosen.key_names
+            chosen.resource,
+            lambda table, column, data_type: destination.fits(pipeline, table, column, data_type),
+            chosen.key_names,
         )
 
     def are_split(self) -> bool:
@@ -59,14 +61,11 @@ class Columns:
             self._leave_open(reader)
             return self._pipeline.normalize(workers=1)
 
-    def told(self, loaded: LoadInfo) -> list[dict[str, Any]]:
-        """Tell, and log in one line, what a package that is committed has changed."""
-        updates = [package.schema_update for package in loaded.load_packages]
-        new = told_of_new(updates, self._pipeline.default_schema, self._chosen.resource)
-        changes = [*new, *self._watch.changes]
-        if changes:
-            logger.info("%s: columns: %s", self._chosen.resource, in_a_line(changes))
-        return changes
+    def told(self) -> list[dict[str, Any]]:
+        """Tell, and log in one line, what the last package has changed, now that it is committed."""
+        if self._watch.changes:
+            logger.info("%s: columns: %s", self._chosen.resource, in_a_line(self._watch.changes))
+        return self._watch.changes
 
     def _leave_open(self, reader: Reader) -> None:
         """Put the rows of the package into one that commits their place without completing the pass."""

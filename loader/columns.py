@@ -91,7 +91,7 @@ def told_of_new(updates: Iterable[Mapping[str, Any]], schema: Schema, resource: 
     """Say which columns packages have added to the resource's tables.
 
     Args:
-        updates: of each package, tables with their new columns, as dlt reports them.
+        updates: tables with their new columns, as dlt reports them.
         schema: as it is now.
         resource: whose it is.
     """

@@ -19,7 +19,7 @@ from dlt.common.schema import Schema
 from dlt.common.storages import ParsedLoadJobFileName
 from dlt.normalize.normalize import Normalize, SubmitRV, remove_files_from_metrics
 
-from loader.columns import Split, is_data, splits
+from loader.columns import Split, is_data, splits, told_of_new
 from loader.fields import EMPTY, SEPARATOR, Column, Path, columns_of, new_names, with_new_names
 from loader.history import TABLE
 
@@ -38,12 +38,13 @@ class UnsettledError(Exception):
 class Watch:
     """What a run knows of its packages, and what it wants to know."""
 
+    resource: str
     fits: Callable[[str, str, str], bool]
     """Tells of a table, a column and a type whether its values may become of that type without being changed."""
     keys: frozenset[str] = frozenset()
     """Fields of the key: they keep their columns, whatever else is called like them."""
     changes: list[dict[str, Any]] = field(default_factory=list)
-    """What was done to the last package: columns that were widened, fields that were renamed."""
+    """What the last package changes: columns that are new, split or widened, fields that were renamed."""
 
 
 _watch: ContextVar[Watch | None] = ContextVar("watch", default=None)
@@ -99,13 +100,20 @@ class Retyping(Normalize):
         package = _Package(self, watch, schema, files)
         while True:
             with package.attempt():
-                done = super().map_single(schema, load_id, files)
+                done = super().map_single(schema, load_id, package.rows)
             if done.pending_exc:
                 return done
             if package.is_settled():
-                package.keep(done)
-                return done
+                break
             remove_files_from_metrics(done.file_metrics)
+        package.keep(done)
+        others = super().map_single(schema, load_id, package.others)
+        return SubmitRV(
+            [*done.schema_updates, *(others.schema_updates or [])],
+            [*done.file_metrics, *others.file_metrics],
+            others.pending_exc,
+            {**done.null_only_columns, **others.null_only_columns},
+        )
 
 
 class _Package:
@@ -118,11 +126,13 @@ class _Package:
         self._before = schema.clone()
         self._names = schema.naming.normalize_path
         self._files: dict[str, list[str]] = defaultdict(list)
-        for file in files:
-            parsed = ParsedLoadJobFileName.parse(file)
-            if is_data(parsed.table_name) and parsed.file_format == "typed-jsonl":
-                self._files[schema.naming.normalize_table_identifier(parsed.table_name)].append(file)
-        self._is_last = any(ParsedLoadJobFileName.parse(file).table_name == TABLE for file in files)
+        parsed = {file: ParsedLoadJobFileName.parse(file) for file in files}
+        for file, name in parsed.items():
+            if is_data(name.table_name) and name.file_format == "typed-jsonl":
+                self._files[schema.naming.normalize_table_identifier(name.table_name)].append(file)
+        self.rows = [file for file, name in parsed.items() if is_data(name.table_name)]
+        self.others = [file for file in files if file not in self.rows]
+        self._history = [file for file in self.others if parsed[file].table_name == TABLE]
         self._is_again = False
         self._noted: dict[str, set[str]] = {}
         self._wider: dict[tuple[str, str], str] = {}
@@ -159,7 +169,7 @@ class _Package:
         Raises:
             UnsettledError: a field has two columns, and the package commits that the pass is complete.
         """
-        if self._is_last and splits(self._schema):
+        if self._history and splits(self._schema):
             remove_files_from_metrics(done.file_metrics)
             raise UnsettledError
         for table in self._files:
@@ -168,7 +178,17 @@ class _Package:
                 hints[FIELDS] = self._spelled(table)
                 if self._renamed[table]:
                     hints[RENAMED] = sorted([[*path], name] for path, name in self._renamed[table].items())
-        self._watch.changes = [*self._widened(done), *self._told_of_names()]
+        widened = [*self._widened(done)]
+        updates = [
+            {table: {"columns": columns}}
+            for update in done.schema_updates
+            for table, partials in update.items()
+            for columns in (partial["columns"] for partial in partials)
+        ]
+        new = told_of_new(updates, self._schema, self._watch.resource)
+        self._watch.changes = [*new, *widened, *self._told_of_names()]
+        for file in self._history:
+            self._rewrite(file, self._with_changes)
 
     def _put_wider(self, table: str, found: Schema) -> None:
         """Put columns of a table into the schema, with what is decided, and the tables around that one."""
@@ -281,10 +301,13 @@ class _Package:
         """Give fields other names, in the rows of the package."""
         self._renamed.setdefault(table, {}).update(renamed)
         for file in self._files[table] if renamed else ():
-            path = self._storage.make_full_path(file)
-            with open(f"{path}.new", "wb") as rewritten:  # noqa: PTH123 - beside it
-                rewritten.writelines(json.dumpb(with_new_names(page, renamed)) + b"\n" for page in self._pages(file))
-            os.replace(f"{path}.new", path)  # noqa: PTH105 - the same
+            self._rewrite(file, lambda page: with_new_names(page, renamed))
+
+    def _rewrite(self, file: str, change: Callable[[Any], Any]) -> None:
+        path = self._storage.make_full_path(file)
+        with open(f"{path}.new", "wb") as rewritten:  # noqa: PTH123 - beside it
+            rewritten.writelines(json.dumpb(change(page)) + b"\n" for page in self._pages(file))
+        os.replace(f"{path}.new", path)  # noqa: PTH105 - the same
 
     def _rows(self, table: str) -> Iterator[Any]:
         for file in self._files[table]:
@@ -295,6 +318,13 @@ class _Package:
         with self._storage.open_file(file, "rb") as lines:
             for line in lines:
                 yield json.loadb(line)
+
+    def _with_changes(self, rows: Any) -> Any:
+        """Give the row of the history with what this package changes: it was made before that was known."""
+        return [
+            {**row, "schema_changes": json.dumps([*json.loads(row["schema_changes"]), *self._watch.changes])}
+            for row in rows
+        ]
 
     def _told_of_names(self) -> Iterator[dict[str, Any]]:
         for table, renamed in self._renamed.items():
