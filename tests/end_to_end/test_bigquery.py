@@ -17,6 +17,9 @@ from tests.end_to_end.support.places import BigQueryLoading, BigQueryPlace, asse
 from tests.sample_api import SampleApi, World
 
 
+ROWS = 100_000
+
+
 def conversations(
     api: SampleApi, place: BigQueryPlace, step: Callable[[Any], Any] = lambda row: row
 ) -> BigQueryLoading:
@@ -81,6 +84,24 @@ def test_rows_and_lists_are_exact_in_few_jobs_whatever_their_number(
     assert staged[0]["n"] <= 3_000 + 10
     assert len(bigquery.rows("_dlt_pipeline_state")) == 1
     assert len(bigquery.rows("_dlt_loads")) == 3
+
+
+@pytest.mark.long
+def test_a_hundred_thousand_rows_are_one_chunk_in_as_few_jobs(bigquery: BigQueryPlace) -> None:
+    world, front = World({"conversations": 500}), bigquery.front
+    with SampleApi(world) as api:
+        loading = conversations(api, bigquery)
+        loading.run("conversations")
+        for _ in range(ROWS - 500):
+            world.insert("conversations", "end")
+        front.reset()
+        report = loading.run("conversations")
+    print(f"{ROWS} rows: {report.chunks} chunk, {len(front.queries)} query jobs, {len(front.loads)} load jobs")
+    assert (report.status, report.rows, report.chunks) == ("complete", ROWS, 1)
+    assert len(front.queries) <= 10
+    assert sum(job.is_merge for job in front.queries) == 1
+    assert set(Counter(job.table for job in front.loads).values()) == {1}
+    assert_exact(bigquery, world, "conversations")
 
 
 def test_a_data_set_elsewhere_is_said_before_anything_is_read(
