@@ -16,7 +16,6 @@ from tests.end_to_end.support.loading import offset_paged, sample_config
 from tests.end_to_end.support.places import BigQueryLoading, BigQueryPlace, assert_exact
 from tests.sample_api import SampleApi, World
 
-
 ROWS = 100_000
 
 
