@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from fsspec.implementations.local import LocalFileSystem
-from gcsfs import GCSFileSystem
+from gcsfs.core import GCSFileSystem
 from google.api_core.exceptions import NotFound
 from google.oauth2.credentials import Credentials
 
