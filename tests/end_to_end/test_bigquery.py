@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from loader.destination import bigquery as product
-from loader.errors import DestinationError
 from loader.session import RetryPolicy
 from loader.source import Description
 from loader.status import status
@@ -101,17 +100,3 @@ def test_a_hundred_thousand_rows_are_one_chunk_in_as_few_jobs(bigquery: BigQuery
     assert sum(job.is_merge for job in front.queries) == 1
     assert set(Counter(job.table for job in front.loads).values()) == {1}
     assert_exact(bigquery, world, "conversations")
-
-
-def test_a_data_set_elsewhere_is_said_before_anything_is_read(
-    bigquery: BigQueryPlace, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("DESTINATION__BIGQUERY__LOCATION", "EU")
-    with bigquery.client() as client:
-        client.create_dataset(bigquery.staging)
-    with (
-        SampleApi(World({"conversations": 10})) as api,
-        pytest.raises(DestinationError, match="is in US, but DESTINATION__BIGQUERY__LOCATION is EU"),
-    ):
-        conversations(api, bigquery).run("conversations")
-    assert not api.requests

@@ -178,14 +178,15 @@ def test_without_a_right_or_a_token_the_place_stays_and_the_next_run_goes_on(
                 with pytest.raises(DestinationError, match=advice):
                     loading.run()
         front.reset()
+        asked = len(api.requests)
         monkeypatch.setenv("DESTINATION__BIGQUERY__LOCATION", "EU")
         with pytest.raises(DestinationError, match="is in US, but DESTINATION__BIGQUERY__LOCATION is EU"):
             loading.run()
         monkeypatch.delenv("DESTINATION__BIGQUERY__LOCATION")
+        assert len(api.requests) == asked
         # none of them is waited for: it does not pass by itself
         assert not [seconds for seconds in clock.sleeps if seconds >= WAIT_SECONDS[0]]
 
-        asked = len(api.requests)
         assert loading.run().status == "complete"
         assert api.offsets("contacts")[asked] == 198
         assert difference(bigquery, world.snapshot("contacts")) == EXACT
