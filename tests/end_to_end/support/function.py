@@ -72,6 +72,8 @@ def serving(
 ) -> Iterator[Function]:
     """Serve the function, loading the sample API into `folder/bucket`, or where the environment says.
 
+    It must leave the key in none of its files.
+
     Args:
         api: what it reads.
         folder: for its files; several functions may share it if they are served one after the other.
@@ -92,6 +94,8 @@ def serving(
         yield function
     finally:
         function.kill()
+    files = [path for path in function.folder.rglob("*") if path.is_file()]
+    assert [path for path in files if KEY.encode() in path.read_bytes()] == []
 
 
 def own_config(pages_in_flight: int = 1) -> str:
