@@ -37,11 +37,11 @@ def test_a_lease_that_expired_is_taken_with_what_its_holder_wrote_down(
     new_lease: Callable[[], ExpiringTable],
 ) -> None:
     dead, living, next_one = new_lease(), new_lease(), new_lease()
-    expires_at = time.time() + 1.0
-    assert dead.take(expires_at) == {}
-    dead.renew(expires_at, {"commit_seconds_left": 7.0})
+    assert dead.take(time.time() + 60) == {}
     dead.note_script("loader_1")
     assert living.take(time.time() + 60) is None
+    expires_at = time.time() + 1.0
+    dead.renew(expires_at, {"commit_seconds_left": 7.0})
     time.sleep(max(expires_at - time.time(), 0.0) + 0.01)
     assert not dead.is_mine()
     assert living.take(time.time() + 60) == {"commit_seconds_left": 7.0}
