@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -53,13 +54,14 @@ def test_a_table_of_whole_numbers_is_widened_and_so_are_those_of_its_lists_and_o
 @pytest.mark.long
 def test_what_no_column_holds_is_kept_and_told_until_it_is_cured(given: Given, bigquery: BigQueryPlace) -> None:
     big = 2**53 + 1
-    given.api.rows = numbered({"price": big, "code": 7}, {"price": 0.5, "code": "007"})
+    given.api.rows = numbered({"price": big, "code": 7, "sizes": [big, 0.5]}, {"price": 0.5, "code": "007"})
     for _ in range(2):
         report = given.loading.run(NAME)
         assert report.current_pass is not None
         assert report.current_pass["verified"] is False
         split = {each["column"]: each for each in report.schema_changes if each["change"] == "split"}
-        assert split.keys() == {"price", "code"}
+        assert split.keys() == {"price", "code", "value"}
+        assert split["code"]["then"].startswith(f"remove the tables {NAME}, {NAME}__sizes at")
     assert (values(bigquery, "price"), values(bigquery, "price__v_double")) == ([big, None], [None, 0.5])
     assert (values(bigquery, "code"), values(bigquery, "code__v_text")) == ([7, None], [None, "007"])
     assert [row["verified"] for row in bigquery.rows("loader_passes")] == [False, False]
@@ -70,9 +72,11 @@ def test_what_no_column_holds_is_kept_and_told_until_it_is_cured(given: Given, b
         given.loading.run(NAME, restart=True)
     with bigquery.client() as client:
         client.delete_table(f"{bigquery.dataset}.{NAME}")
+        client.delete_table(f"{bigquery.dataset}.{NAME}__sizes")
     cured = given.loading.run(NAME, restart=True)
     assert cured.current_pass is not None
     assert cured.current_pass["verified"] is True
+    assert sorted(row["value"] for row in bigquery.rows(f"{NAME}__sizes")) == [Decimal("0.5"), Decimal(big)]
     assert ([int(values(bigquery, "price")[0]), float(values(bigquery, "price")[1])]) == [big, 0.5]
     assert values(bigquery, "code") == ["7", "007"]
 
