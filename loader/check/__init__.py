@@ -1,0 +1,43 @@
+"""Look before you load: what an API would cost rows by, found in a few requests, and the lines that cure it."""
+
+import threading
+from collections.abc import Sequence
+from types import ModuleType
+
+from loader import dlt_settings
+from loader.check.examination import examined
+from loader.check.findings import Checked, Finding
+from loader.clock import Clock
+from loader.deadline import Deadline
+from loader.destination import open_destination
+from loader.errors import DestinationError
+from loader.failures import destination_errors
+from loader.lease import Gate
+from loader.secret import SecretManager
+from loader.settings import Settings
+from loader.source import describe, open_session, plan
+
+__all__ = ["Checked", "Finding", "check"]
+
+SECONDS = 60.0
+"""Longest look at one resource: retries of an API that refuses fit into it."""
+
+
+def check(resource: str, settings: Settings, module: ModuleType, clock: Clock) -> Checked:
+    """Look at a resource; nothing is written anywhere.
+
+    Args:
+        resource: its name.
+        settings: the environment, checked.
+        module: source_config.py.
+        clock: what time goes by.
+
+    Raises:
+        SettingsError: the key can't be had, or source_config.py is wrong.
+    """
+    dlt_settings.apply(settings.destination)
+    deadline = Deadline(clock, clock.monotonic() + SECONDS)
+    description = describe(module, SecretManager(settings.api_key_secret, deadline))
+    destination = open_destination(settings, Gate(), deadline)
+    chosen = plan(description, resource)
+    return examined(chosen, open_session(chosen.config, description.retries, deadline), destination)

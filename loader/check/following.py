@@ -1,0 +1,146 @@
+"""The pages behind the first: whether the list keeps its order, and whether there is a way to the next page."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from dlt.sources.helpers.rest_client.detector import PaginatorFactory
+from dlt.sources.helpers.rest_client.paginators import (
+    OffsetPaginator,
+    PageNumberPaginator,
+    SinglePagePaginator,
+)
+
+from loader.check import paste
+from loader.check.asking import Asking, counts_pages
+from loader.check.look import Look, Page
+from loader.check.paste import Line
+from loader.check.sample import is_same_page
+from loader.paging import SAME_OFFSET_PAGE, SAME_PAGE, described
+
+SORTS = ("sort", "sort_by", "order_by", "sortBy")
+"""Names of parameters that APIs sort by."""
+
+OFFSETS = ("offset", "skip", "start")
+"""Names of parameters that say how many rows come before the page."""
+
+FEW = 3
+"""So many rows behind a short first page show that it was not the last: a list may grow by one or two meanwhile."""
+
+
+def find_order(asking: Asking) -> None:
+    """Look for a way to sort a list that comes in another order each time."""
+    field = asking.key[0] if asking.key else "id"
+    message = (
+        "The same page, asked for twice, came in another order: rows jump from page to page while they are read, "
+        "and some are never seen."
+    )
+    for name in SORTS:
+        line = paste.params(asking.chosen, **{name: field})
+        look = asking.try_line(line)
+        if look.pages and _is_sorted(asking.received(look.pages[0]), field):
+            asking.find("order_unstable", f"{message} With this line it comes sorted.", line)
+            return
+    asking.find(
+        "order_unstable",
+        f"{message} Sort by a field that does not change. {', '.join(SORTS)} were tried and sort nothing: give the "
+        "parameter the name that the API's documentation has for it.",
+        paste.params(asking.chosen, sort=field),
+    )
+
+
+def leads_nowhere(asking: Asking, look: Look) -> bool:
+    """Tell whether the next page was the first one again, or there is more than one page and no way to the next."""
+    pages = [asking.rows_of(page) for page in look.pages]
+    if look.problem in (SAME_PAGE, SAME_OFFSET_PAGE):
+        return True
+    if any(one == other and len(one) > 1 for one, other in zip(pages, pages[1:], strict=False)):
+        return not _begins_twice(asking, look)
+    if look.evidence.neighbours is False and len(pages) == 1:
+        return True
+    is_counted = not counts_pages(asking.paginator) and asking.checked.total is not None
+    return len(pages) == 1 and look.is_whole and is_counted and len(pages[0]) < (asking.checked.total or 0)
+
+
+def _begins_twice(asking: Asking, look: Look) -> bool:
+    """Tell whether page 0 is page 1, and those behind it are others: then the pages begin at 1."""
+    pages = [asking.rows_of(page) for page in look.pages]
+    is_by_number = isinstance(asking.paginator, PageNumberPaginator) and not asking.paginator.base_index
+    if not is_by_number or len(pages) < PAGES_TO_TELL or pages[1] == pages[2]:
+        return False
+    asking.find(
+        "first_page",
+        "Page 0 is page 1 again, so the first page is read twice: the pages begin at 1.",
+        paste.paginator(asking.chosen, base_page=1),
+    )
+    return True
+
+
+PAGES_TO_TELL = 3
+"""The page that came twice, and one behind it."""
+
+
+def find_way(asking: Asking, look: Look) -> None:
+    """Look for a way to the next page."""
+    first, total = asking.rows_of(look.pages[0]), asking.checked.total
+    message = "The next page is the first one again, whatever is asked for"
+    if len(look.pages) == 1 and look.is_whole:
+        message = "There are more rows than the first page has, and no way to the next page is found"
+    if total == len(first) and not counts_pages(asking.paginator):
+        asking.find(
+            "offset_ignored", f"{message}: it is the whole list. This line reads it once.", {"paginator": "single_page"}
+        )
+        return
+    for line, by_itself in _ways(asking, look.pages[0]):
+        other = asking.try_line(by_itself)
+        page = asking.rows_of(other.pages[0]) if other.pages else []
+        if page and not is_same_page(first, page):
+            asking.find("offset_ignored", f"{message}: no row behind it is ever loaded. This line leads on.", line)
+            return
+    asking.find(
+        "offset_ignored",
+        f"{message}: no row behind it is ever loaded. Give the resource the paginator that the API's documentation "
+        "describes.",
+    )
+
+
+def _ways(asking: Asking, page: Page) -> Iterator[tuple[Line, Line]]:
+    """Give lines that may lead to the next page, each with one that asks for the second page by itself."""
+    assert page.response is not None  # noqa: S101 - it was asked for
+    inner, received = asking.paginator, len(asking.rows_of(page))
+    found: Any = PaginatorFactory().create_paginator(page.response)[0]
+    is_new = type(found) is not type(inner) and not isinstance(found, SinglePagePaginator | PageNumberPaginator)
+    if is_new:
+        yield {"paginator": described(found)}, {"paginator": described(found)}
+    if not isinstance(inner, PageNumberPaginator):
+        by_number = {"type": "page_number", "base_page": 1, "total_path": None}
+        yield {"paginator": by_number}, {"paginator": {**by_number, "page": 2}}
+    for name in OFFSETS:
+        if not isinstance(inner, OffsetPaginator) or inner.param_name != name:
+            by_offset = {"type": "offset", "limit": received, **({} if name == "offset" else {"offset_param": name})}
+            yield {"paginator": by_offset}, {"paginator": {**by_offset, "offset": received}}
+
+
+def find_cap(asking: Asking, look: Look) -> None:
+    """Tell whether the API gives fewer rows a page than it is asked for."""
+    checked, name = asking.checked, asking.limit_param
+    sizes = [len(asking.rows_of(page)) for page in look.pages]
+    behind = sum(page.delivered for page in look.pages[1:])
+    if checked.asked is None or not 0 < sizes[0] < checked.asked or behind < min(sizes[0], FEW) or max(sizes) > sizes[0]:
+        return
+    is_offset = isinstance(asking.paginator, OffsetPaginator)
+    asking.find(
+        "page_capped",
+        f"The API gives {sizes[0]} rows a page, though {checked.asked} are asked for. The loader goes by the rows "
+        "received and loses none; this line asks for what comes.",
+        paste.paginator(asking.chosen, limit=sizes[0])
+        if is_offset
+        else paste.params(asking.chosen, **{str(name): sizes[0]}),
+    )
+
+
+def _is_sorted(rows: list[Any], field: str) -> bool:
+    values = [row.get(field) for row in rows if isinstance(row, dict)]
+    try:
+        return len(values) > 1 and values == sorted(values)
+    except TypeError:
+        return False
