@@ -1,4 +1,4 @@
-"""The same from a shell: each resource until its pass is complete, or what is committed, or the schedules."""
+"""The same from a shell: each resource until its pass is complete; or a look, what is committed, the schedules."""
 
 import argparse
 import os
@@ -7,6 +7,7 @@ from typing import Any
 
 from loader import log
 from loader.answers import OK, answered
+from loader.check import check
 from loader.clock import Clock, SystemClock
 from loader.configuration import description_without_key, settings_for_a_run, source_config
 from loader.continuation import MAX_STALLS
@@ -33,6 +34,8 @@ def main(arguments: list[str], clock: Clock | None = None) -> int:
         return _show(_schedules, terminal, terminal.schedules)
     if options.status:
         return _show(_status, terminal, terminal.status)
+    if options.check:
+        return _check(options.resources, terminal, clock or SystemClock())
     return _load(options.resources, terminal, clock or SystemClock(), restart=options.restart)
 
 
@@ -43,6 +46,7 @@ def _options(arguments: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("resources", nargs="*", metavar="RESOURCE", help="all of them, if none is named")
     parser.add_argument("--restart", action="store_true", help="forget where to go on, and read everything again")
+    parser.add_argument("--check", action="store_true", help="look what would cost rows later, and load nothing")
     parser.add_argument("--status", action="store_true", help="show what is committed, and load nothing")
     parser.add_argument("--schedules", action="store_true", help="print a cron line per resource")
     parser.add_argument("--json", action="store_true", help="print one JSON object a line, and nothing else")
@@ -62,6 +66,26 @@ def _schedules() -> dict[str, Any]:
 
 def _status() -> dict[str, Any]:
     return status(description_without_key(), Settings.from_env(os.environ))
+
+
+def _check(resources: list[str], terminal: Terminal, clock: Clock) -> int:
+    body, code = answered(lambda: {"resources": _chosen(resources)})
+    if code != OK:
+        terminal.error(body)
+        return 1
+    settings = Settings.from_env(os.environ)
+    answers = []
+    for resource in body["resources"]:
+        with terminal.looking(resource):
+            answers.append(_look(resource, settings, clock))
+    terminal.checked(answers)
+    return int(not all(answer.get("ok") for answer in answers))
+
+
+def _look(resource: str, settings: Settings, clock: Clock) -> dict[str, Any]:
+    """Look at a resource; give what is shown of it."""
+    body, _ = answered(lambda: check(resource, settings, source_config(), clock).shown())
+    return {"resource": resource, **body}
 
 
 def _load(resources: list[str], terminal: Terminal, clock: Clock, *, restart: bool) -> int:

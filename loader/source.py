@@ -235,7 +235,7 @@ def paginator_of(config: RESTAPIConfig, resource: Mapping[str, Any]) -> Any:
     """Give a paginator of dlt's as it is configured for a resource; None where dlt finds it."""
     own = create_paginator(resource["endpoint"].get("paginator"))
     # an instance that outlives the run would remember where it stopped
-    return copy.deepcopy(own or createpaginator_of(config["client"].get("paginator")))
+    return copy.deepcopy(own or create_paginator(config["client"].get("paginator")))
 
 
 def disposition_of(resource: Mapping[str, Any]) -> str:

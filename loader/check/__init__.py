@@ -1,17 +1,15 @@
 """Look before you load: what an API would cost rows by, found in a few requests, and the lines that cure it."""
 
-import threading
-from collections.abc import Sequence
 from types import ModuleType
 
 from loader import dlt_settings
 from loader.check.examination import examined
 from loader.check.findings import Checked, Finding
 from loader.clock import Clock
-from loader.deadline import Deadline
-from loader.destination import open_destination
+from loader.deadline import Deadline, in_time
+from loader.destination import Destination, open_destination
 from loader.errors import DestinationError
-from loader.failures import destination_errors
+from loader.failures import destination_errors, silent
 from loader.lease import Gate
 from loader.secret import SecretManager
 from loader.settings import Settings
@@ -22,9 +20,12 @@ __all__ = ["Checked", "Finding", "check"]
 SECONDS = 60.0
 """Longest look at one resource: retries of an API that refuses fit into it."""
 
+SECONDS_FOR_DESTINATION = 20.0
+"""Longest look at the destination."""
+
 
 def check(resource: str, settings: Settings, module: ModuleType, clock: Clock) -> Checked:
-    """Look at a resource; nothing is written anywhere.
+    """Look at a resource, and whether its destination could be written to; nothing is written anywhere.
 
     Args:
         resource: its name.
@@ -40,4 +41,17 @@ def check(resource: str, settings: Settings, module: ModuleType, clock: Clock) -
     description = describe(module, SecretManager(settings.api_key_secret, deadline))
     destination = open_destination(settings, Gate(), deadline)
     chosen = plan(description, resource)
-    return examined(chosen, open_session(chosen.config, description.retries, deadline), destination)
+    checked = examined(chosen, open_session(chosen.config, description.retries, deadline), destination)
+    if problem := _try_out(destination, Deadline(clock, clock.monotonic() + SECONDS_FOR_DESTINATION)):
+        checked.findings.append(Finding("destination", problem))
+    return checked
+
+
+def _try_out(destination: Destination, deadline: Deadline) -> str:
+    """Say what is wrong with the destination; empty if nothing is."""
+    try:
+        with destination_errors():
+            in_time(destination.try_out, deadline, late=lambda _: silent())
+    except DestinationError as error:
+        return str(error).replace(" The place stays where it is, and the next run goes on there.", "")
+    return ""

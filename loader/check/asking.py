@@ -71,14 +71,13 @@ class Asking:
         return self._destination.factory().capabilities()
 
     def find(self, code: str, message: str, line: Line | None = None) -> None:
-        """Take down a finding, once."""
-        if code not in {finding.code for finding in self.checked.findings}:
-            self.checked.findings.append(Finding(code, message, line))
-
-    def adopt(self, line: Line) -> None:
-        """Go on as if the line were pasted: there may be more to be found."""
-        self.chosen = paste.pasted(self.chosen, line)
-        self._note_configuration()
+        """Take down a finding, once; with its line, go on as if it were pasted: there may be more to be found."""
+        if code in {finding.code for finding in self.checked.findings}:
+            return
+        self.checked.findings.append(Finding(code, message, line))
+        if line:
+            self.chosen = paste.pasted(self.chosen, line)
+            self.checked.complete(line)
 
     def is_refusal_for_a_while(self, status: int) -> bool:
         """Tell whether a status code is one that is tried again."""
@@ -129,7 +128,7 @@ class Asking:
         return page.received(self.selector)
 
     def has_list(self, look: Look) -> bool:
-        """Tell whether the answer has a list where the rows should be; one object may be a row, where nothing selects."""
+        """Tell whether the answer has a list where rows should be; one object may be a row, where nothing selects."""
         if not look.pages or look.pages[-1].response is None:
             return bool(look.pages) or look.failure is None
         body = look.pages[-1].body()

@@ -27,7 +27,6 @@ def first_page(asking: Asking) -> Look | None:
             other = asking.try_line(line)
             if _has_rows(asking, other):
                 asking.find(code, message, line)
-                asking.adopt(line)
                 return other
     if _has_rows(asking, look):
         return look
@@ -68,12 +67,11 @@ def _ways(asking: Asking, look: Look) -> Iterator[tuple[str, Line, str]]:
                 "There is no page 0: the pages begin at 1, and the load would fail or find nothing.",
             )
         if inner.total_path and isinstance(look.cause, ValueError) and not look.problem:
-            yield (
-                "total_wrong",
-                paste.paginator(asking.chosen, total_path=None),
+            message = (
                 f"There is no number of pages at {str(inner.total_path)!r}, so the load fails at its first page. With "
-                "this line pages are read up to an empty one.",
+                "this line pages are read up to an empty one."
             )
+            yield "total_wrong", paste.paginator(asking.chosen, total_path=None), message
     if path and path != asking.selector and not is_empty:
         yield (
             "error_body",
@@ -90,7 +88,7 @@ def _say_why(asking: Asking, look: Look) -> None:
         asking.find("error_body", f"There is no list of rows {where}in the answer: {outlined(body_of(look.last))}.")
     else:
         asking.checked.total = asking.told(look.pages[0]) if look.pages else None
-        asking.find("no_data", "The list is empty, so nothing is known about its rows; the table is made with the first.")
+        asking.find("no_data", "The list is empty, so nothing is known of its rows; the table is made with the first.")
 
 
 def outlined(body: Any) -> str:

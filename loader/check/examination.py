@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from loader.check import paste
-from loader.check.asking import Asking
+from loader.check.asking import Asking, counts_pages
 from loader.check.beginning import failed, first_page
+from loader.check.columns import find_fields
 from loader.check.findings import Checked
 from loader.check.following import find_cap, find_order, find_way, leads_nowhere
 from loader.check.look import Look, Page
@@ -49,23 +50,36 @@ def examined(chosen: Plan, session: Session, destination: Destination) -> Checke
         asking.checked.is_stable = is_as_before(again.pages[0])
         _describe(asking, again, is_calm=_is_calm(asking, first, again))
     _judge(asking, again)
+    find_fields(asking, again if again.pages else first)
     return asking.checked
 
 
 def _judge(asking: Asking, look: Look) -> None:
     """Say what the order of the pages means for a load."""
-    if asking.checked.is_stable is False:
-        find_order(asking)
-    elif not look.pages or asking.is_dependent or look.pages[0].response is None:
-        if look.failure is not None:
+    if not look.pages or asking.is_dependent or look.pages[0].response is None:
+        if asking.checked.is_stable is False:
+            find_order(asking)
+        elif look.failure is not None:
             failed(asking, look)
+    elif asking.checked.is_stable is False:
+        find_edges(asking, look)
+        find_cap(asking, look, _rows_told_behind(asking))
+        find_order(asking)
     elif leads_nowhere(asking, look):
+        find_cap(asking, look, _rows_told_behind(asking))
         find_way(asking, look)
     elif look.failure is not None:
         failed(asking, look)
     else:
-        find_cap(asking, look)
+        find_cap(asking, look, sum(page.delivered for page in look.pages[1:]))
         find_edges(asking, look)
+
+
+def _rows_told_behind(asking: Asking) -> int:
+    """Give how many rows there are behind the first page, as the API says."""
+    checked = asking.checked
+    is_wrong = any(finding.code == "total_wrong" for finding in checked.findings)
+    return 0 if is_wrong or counts_pages(asking.paginator) else (checked.total or 0) - checked.received
 
 
 def _is_calm(asking: Asking, first: Look, again: Look) -> bool:
@@ -88,7 +102,9 @@ def _describe(asking: Asking, look: Look, *, is_calm: bool) -> None:
         _find_key(asking, table, [table.rows, *pages] if is_calm else pages, fields_of(look))
 
 
-def _find_key(asking: Asking, table: Table, lists: Sequence[Sequence[Mapping[str, Any]]], fields: Sequence[str]) -> None:
+def _find_key(
+    asking: Asking, table: Table, lists: Sequence[Sequence[Mapping[str, Any]]], fields: Sequence[str]
+) -> None:
     key = [table.normalized(name) for name in asking.key]
     if paste.is_keyless(asking.chosen):
         problem = 'Rows are to be merged (write_disposition "merge"), and no primary_key tells which are the same'
@@ -107,7 +123,6 @@ def _find_key(asking: Asking, table: Table, lists: Sequence[Sequence[Mapping[str
         return
     line = {"primary_key": likely[0] if len(likely) == 1 else likely}
     asking.find(code, f"{problem}. This line tells the rows apart that were looked at.", line)
-    asking.adopt(line)
 
 
 def fields_of(look: Look) -> list[str]:

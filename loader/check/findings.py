@@ -1,7 +1,7 @@
 """What is found: each finding with what it means for the rows, and the line that cures it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from loader.check.paste import Line, written
@@ -62,6 +62,15 @@ class Checked:
         """Whether the resource can be loaded as it is."""
         return not any(finding.level == "error" for finding in self.findings)
 
+    def complete(self, line: Line) -> None:
+        """Let lines for the same field be the same: the last one holds what the others cure."""
+        self.findings = [
+            replace(each, line={**each.line, **{name: line[name] for name in each.line if name in line}})
+            if each.line
+            else each
+            for each in self.findings
+        ]
+
     def answer(self) -> dict[str, Any]:
         """Give it for a script."""
         return {
@@ -76,3 +85,8 @@ class Checked:
                 for each in self.findings
             ],
         }
+
+    def shown(self) -> dict[str, Any]:
+        """Give it for a person: the answer, and what more there is to see."""
+        more = {"paginator": self.paginator, "is_stable": self.is_stable, "key": self.key, "rows": self.rows}
+        return {**self.answer(), "more": more}

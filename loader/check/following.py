@@ -1,6 +1,7 @@
 """The pages behind the first: whether the list keeps its order, and whether there is a way to the next page."""
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 from dlt.sources.helpers.rest_client.detector import PaginatorFactory
@@ -23,6 +24,9 @@ SORTS = ("sort", "sort_by", "order_by", "sortBy")
 OFFSETS = ("offset", "skip", "start")
 """Names of parameters that say how many rows come before the page."""
 
+ALL = 10_000
+"""So many rows are asked for where a list does not come in pages."""
+
 FEW = 3
 """So many rows behind a short first page show that it was not the last: a list may grow by one or two meanwhile."""
 
@@ -34,16 +38,18 @@ def find_order(asking: Asking) -> None:
         "The same page, asked for twice, came in another order: rows jump from page to page while they are read, "
         "and some are never seen."
     )
+    tried = []
     for name in SORTS:
         line = paste.params(asking.chosen, **{name: field})
         look = asking.try_line(line)
         if look.pages and _is_sorted(asking.received(look.pages[0]), field):
             asking.find("order_unstable", f"{message} With this line it comes sorted.", line)
             return
+        tried += [name] if look.last is not None else []
     asking.find(
         "order_unstable",
-        f"{message} Sort by a field that does not change. {', '.join(SORTS)} were tried and sort nothing: give the "
-        "parameter the name that the API's documentation has for it.",
+        f"{message} Sort by a field that does not change; give the parameter the name that the API's documentation has "
+        f"for it ({', '.join(tried)} sort nothing).",
         paste.params(asking.chosen, sort=field),
     )
 
@@ -53,7 +59,7 @@ def leads_nowhere(asking: Asking, look: Look) -> bool:
     pages = [asking.rows_of(page) for page in look.pages]
     if look.problem in (SAME_PAGE, SAME_OFFSET_PAGE):
         return True
-    if any(one == other and len(one) > 1 for one, other in zip(pages, pages[1:], strict=False)):
+    if any(one == other and len(one) > 1 for one, other in pairwise(pages)):
         return not _begins_twice(asking, look)
     if look.evidence.neighbours is False and len(pages) == 1:
         return True
@@ -96,6 +102,15 @@ def find_way(asking: Asking, look: Look) -> None:
         if page and not is_same_page(first, page):
             asking.find("offset_ignored", f"{message}: no row behind it is ever loaded. This line leads on.", line)
             return
+    name = getattr(asking.paginator, "limit_param", None) or asking.limit_param
+    if name and total and not counts_pages(asking.paginator):
+        line = {**paste.params(asking.chosen, **{name: ALL}), "paginator": "single_page"}
+        other = asking.try_line(line)
+        if other.pages and len(asking.rows_of(other.pages[0])) == total:
+            asking.find(
+                "offset_ignored", f"{message}: no row behind it is ever loaded. This line gets them all at once.", line
+            )
+            return
     asking.find(
         "offset_ignored",
         f"{message}: no row behind it is ever loaded. Give the resource the paginator that the API's documentation "
@@ -120,27 +135,27 @@ def _ways(asking: Asking, page: Page) -> Iterator[tuple[Line, Line]]:
             yield {"paginator": by_offset}, {"paginator": {**by_offset, "offset": received}}
 
 
-def find_cap(asking: Asking, look: Look) -> None:
-    """Tell whether the API gives fewer rows a page than it is asked for."""
-    checked, name = asking.checked, asking.limit_param
-    sizes = [len(asking.rows_of(page)) for page in look.pages]
-    behind = sum(page.delivered for page in look.pages[1:])
-    if checked.asked is None or not 0 < sizes[0] < checked.asked or behind < min(sizes[0], FEW) or max(sizes) > sizes[0]:
+def find_cap(asking: Asking, look: Look, behind: int) -> None:
+    """Tell whether the API gives fewer rows a page than it is asked for; so many rows are `behind` the first page."""
+    asked, sizes = asking.checked.asked, [len(asking.rows_of(page)) for page in look.pages]
+    received = sizes[0]
+    is_short = asked is not None and 0 < received < asked and received == max(sizes)
+    if not is_short or behind < min(received, FEW):
         return
     is_offset = isinstance(asking.paginator, OffsetPaginator)
     asking.find(
         "page_capped",
-        f"The API gives {sizes[0]} rows a page, though {checked.asked} are asked for. The loader goes by the rows "
-        "received and loses none; this line asks for what comes.",
-        paste.paginator(asking.chosen, limit=sizes[0])
+        f"The API gives {received} rows a page, though {asked} are asked for. The loader goes by the rows received and "
+        "loses none; this line asks for what comes.",
+        paste.paginator(asking.chosen, limit=received)
         if is_offset
-        else paste.params(asking.chosen, **{str(name): sizes[0]}),
+        else paste.params(asking.chosen, **{str(asking.limit_param): received}),
     )
 
 
 def _is_sorted(rows: list[Any], field: str) -> bool:
-    values = [row.get(field) for row in rows if isinstance(row, dict)]
+    values: list[Any] = [row.get(field) for row in rows if isinstance(row, dict)]
     try:
-        return len(values) > 1 and values == sorted(values)
+        return len(values) > 1 and all(one <= other for one, other in pairwise(values))
     except TypeError:
         return False

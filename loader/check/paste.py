@@ -1,4 +1,4 @@
-"""A line of source_config.py: written for a person to paste, and pasted here, so that a cure is tried before it is told."""
+"""A line of source_config.py: written for a person to paste, and pasted here, to try a cure before it is told."""
 
 import json
 from collections.abc import Mapping
@@ -18,6 +18,12 @@ OF_RESOURCE = ("primary_key", "write_disposition", "columns", "processing_steps"
 """Fields that stand beside `endpoint`; all others stand in it."""
 
 
+class Code(str):
+    """An expression of Python, which is written as it is."""
+
+    __slots__ = ()
+
+
 def written(line: Line) -> str:
     """Write the line as it stands in source_config.py."""
     return " ".join(f"{literal(name)}: {literal(value)}," for name, value in line.items())
@@ -25,6 +31,8 @@ def written(line: Line) -> str:
 
 def literal(value: Any) -> str:
     """Write a value as Python, in double quotes."""
+    if isinstance(value, Code):
+        return value
     if isinstance(value, str):
         return json.dumps(value, ensure_ascii=False)
     if isinstance(value, Mapping):
@@ -57,6 +65,17 @@ def params(chosen: Plan, **more: Any) -> dict[str, Any]:
     """Give the line for the resource's parameters with some more of them; those that can't be written are left out."""
     own = {name: value for name, value in (endpoint(chosen).get("params") or {}).items() if _is_plain(value)}
     return {"params": {**own, **more}}
+
+
+def columns(chosen: Plan, more: Line) -> dict[str, Any]:
+    """Give the line for the resource's columns with some more of them."""
+    return {"columns": {**_columns(chosen), **more}}
+
+
+def _columns(chosen: Plan) -> dict[str, Any]:
+    resource = endpoints(chosen.config)[0][chosen.resource]
+    own = resource.get("columns") if isinstance(resource, dict) else None
+    return dict(own) if isinstance(own, Mapping) else {}
 
 
 def paginator(chosen: Plan, **changes: Any) -> dict[str, Any]:
@@ -102,13 +121,12 @@ def key_of(chosen: Plan) -> list[str]:
     resource = endpoints(chosen.config)[0][chosen.resource]
     if not isinstance(resource, dict):
         return []
-    key, columns = resource.get("primary_key"), resource.get("columns")
+    key = resource.get("primary_key")
     if isinstance(key, str):
         return [key]
     if isinstance(key, list | tuple):
         return list(key)
-    hints = columns if isinstance(columns, Mapping) else {}
-    return [name for name, column in hints.items() if column.get("primary_key")]
+    return [name for name, column in _columns(chosen).items() if column.get("primary_key")]
 
 
 def is_keyless(chosen: Plan) -> bool:
@@ -116,7 +134,12 @@ def is_keyless(chosen: Plan) -> bool:
     resource = endpoints(chosen.config)[0][chosen.resource]
     if not isinstance(resource, dict) or disposition_of(resource) != "merge":
         return False
-    columns = resource.get("columns")
+    own = resource.get("columns")
     # a model or a function may tell of a key, too
-    is_told = resource.get("primary_key") or resource.get("merge_key") or (columns and not isinstance(columns, Mapping))
+    is_told = resource.get("primary_key") or resource.get("merge_key") or (own and not isinstance(own, Mapping))
     return not (is_told or key_of(chosen))
+
+
+def typed_columns(chosen: Plan) -> list[str]:
+    """Give the fields that have a data type in the configuration."""
+    return [name for name, column in _columns(chosen).items() if column.get("data_type")]

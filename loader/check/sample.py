@@ -26,13 +26,18 @@ KEY_TYPES = frozenset({"text", "bigint", "decimal", "wei"})
 
 def is_same_order(before: Sequence[str], after: Sequence[str]) -> bool:
     """Tell whether two looks at the same page show the same list, by the hashes of their rows."""
-    counts = Counter(before), Counter(after)
-    before, after = ([row for row in page if count[row] == 1] for page, count in zip((before, after), counts, strict=True))
+    before, after = _single(before), _single(after)
     places = {row: place for place, row in enumerate(before)}
     common = [(place, places[row]) for place, row in enumerate(after) if row in places]
     displaced = len(common) - len(longest_increasing(common)) if common else 0
     is_there = len(common) >= LEAST_SHARE * min(len(before), len(after))
     return is_there and displaced <= max(1, len(common) // MOVED_SHARE)
+
+
+def _single(rows: Sequence[str]) -> list[str]:
+    """Leave out rows that can't be told apart."""
+    counts = Counter(rows)
+    return [row for row in rows if counts[row] == 1]
 
 
 def is_same_page(one: Sequence[str], other: Sequence[str]) -> bool:
@@ -47,14 +52,15 @@ class Table:
         with Container().injectable_context(capabilities):
             self._schema = Schema("check")
         hints = resource.compute_table_schema()
-        self._name = self._schema.naming.normalize_table_identifier(hints["name"])
+        self._name = self._schema.naming.normalize_table_identifier(str(hints["name"]))
         # a key that is missing is for us to find
         columns = {name: {**column, "nullable": True} for name, column in hints["columns"].items()}
         self._schema.update_table({"name": self._name, "columns": columns})  # type: ignore[typeddict-item]
         config = NormalizeConfiguration()
         config.destination_capabilities = capabilities
+        nowhere: Any = None
         # without its storages: nothing is written
-        self._normalizer = JsonLItemsNormalizer(*_NOWHERE, self._schema, "check", config)
+        self._normalizer = JsonLItemsNormalizer(nowhere, nowhere, nowhere, self._schema, "check", config)
         self.rows: list[Mapping[str, Any]] = []
         """The rows, flattened, by their columns' names."""
 
@@ -71,7 +77,7 @@ class Table:
         return self.rows[before:]
 
     @property
-    def columns(self) -> list[dict[str, Any]]:
+    def columns(self) -> list[Mapping[str, Any]]:
         """Give the columns: name, data type, and whether it is null or missing in one of the rows, at least."""
         filled = Counter(name for row in self.rows for name in row)
         return [
@@ -96,8 +102,7 @@ class Table:
     def likely_key(self, fields: Sequence[str]) -> list[str]:
         """Give the fields that tell all rows apart, the likeliest; none if nothing does."""
         types = {column["name"]: column["data_type"] for column in self.columns if not column["nullable"]}
-        names = [field for field in fields if types.get(self.normalized(field)) in KEY_TYPES]
-        names = sorted(names, key=_unlikeliness)
+        names = sorted((field for field in fields if types.get(self.normalized(field)) in KEY_TYPES), key=_unlikeliness)
         singles = [[name] for name in names if _unlikeliness(name)[0] < _OTHER]
         pairs = [list(pair) for pair in combinations(names, 2) if _unlikeliness(pair[0])[0] < _OTHER]
         for key in [*singles, *pairs]:
@@ -106,7 +111,6 @@ class Table:
         return []
 
 
-_NOWHERE: Any = (None, None, None)
 _OTHER = 100
 
 

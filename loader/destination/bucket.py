@@ -29,6 +29,7 @@ from loader.destination.bucket_lease import NumberedFiles
 from loader.destination.delta import Place
 from loader.destination.fold import Fold, Pace
 from loader.destination.stage import stage, with_key
+from loader.destination.trial import try_bucket, try_folder
 from loader.errors import SettingsError
 from loader.lease import Gate, LeaseStore
 from loader.log import logger
@@ -60,6 +61,18 @@ class Bucket:
         factory = DeltaBucket(bucket_url=self._url)
         factory.gate = self._gate
         return factory
+
+    def try_out(self) -> None:
+        """Look whether the folder or bucket could be written to.
+
+        Raises:
+            DestinationError: it could not.
+        """
+        client = self._client_of("check")
+        if client.is_local_filesystem:
+            try_folder(Path(client.dataset_path))
+        else:
+            try_bucket(client.fs_client, client.bucket_path.split("/", 1)[0])
 
     def adapt(self, resource: DltResource) -> None:
         """Let the resource be a Delta table whose lists are JSON text in their row.
@@ -115,11 +128,14 @@ class Bucket:
 
     def lease(self, resource: str) -> LeaseStore:
         """Give the lease of a resource: numbered files beside the data sets."""
-        factory = self.factory()
-        config = factory.spec()._bind_dataset_name(self._dataset_name)  # noqa: SLF001 - see docs/dlt.md
-        client = factory.client(Schema(resource), config)
+        client = self._client_of(resource)
         folder = client.pathlib.join(client.bucket_path, "_loader_leases", self._dataset_name, resource)
         return NumberedFiles(client.fs_client, folder)
+
+    def _client_of(self, name: str) -> "DeltaClient":
+        factory = self.factory()
+        config = factory.spec()._bind_dataset_name(self._dataset_name)  # noqa: SLF001 - see docs/dlt.md
+        return factory.client(Schema(name), config)
 
     def tidy(self, pipeline_name: str) -> None:
         """Delete files of folded tables that have been out of use for a week, if time is left."""
