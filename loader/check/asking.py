@@ -61,9 +61,9 @@ class Asking:
         finally:
             self.checked.requests = self._counted.sent
 
-    def try_line(self, line: Line) -> Look:
-        """Read a page with a line pasted, once; nothing where no request is left."""
-        return self.look(1, line, asks_again=False) if self._counted.left else Look()
+    def try_line(self, line: Line, pages: int = 1) -> Look:
+        """Read a page or more with a line pasted, once; nothing where no request is left."""
+        return self.look(pages, line, asks_again=False) if self._counted.left else Look()
 
     @property
     def capabilities(self) -> Any:

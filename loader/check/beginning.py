@@ -25,7 +25,7 @@ def first_page(asking: Asking) -> Look | None:
     if not _has_rows(asking, look):
         for code, line, message in _ways(asking, look):
             other = asking.try_line(line)
-            if _has_rows(asking, other):
+            if other.failure is None and other.pages and other.pages[0].rows:
                 asking.find(code, message, line)
                 return other
     if _has_rows(asking, look):
@@ -43,8 +43,13 @@ def failed(asking: Asking, look: Look) -> None:
         code = "not_found"
     elif look.problem or (status is None and isinstance(look.cause, ValueError)):
         code = "error_body"
-    outline = f" The answer: {outlined(body_of(look.last))}." if code == "error_body" else ""
-    asking.find(code, f"{look.failure}{outline}")
+    message = str(look.failure)
+    if look.problem:
+        message = (
+            f"With status 200, {look.problem}: it is {outlined(body_of(look.last))}. Look at the resource's path and "
+            "data_selector, and at the API."
+        )
+    asking.find(code, message)
 
 
 def _has_rows(asking: Asking, look: Look) -> bool:

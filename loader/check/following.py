@@ -68,17 +68,10 @@ def leads_nowhere(asking: Asking, look: Look) -> bool:
 
 
 def _begins_twice(asking: Asking, look: Look) -> bool:
-    """Tell whether page 0 is page 1, and those behind it are others: then the pages begin at 1."""
+    """Tell whether page 0 is page 1, and the one behind it is another: the reader copes with pages that begin at 1."""
     pages = [asking.rows_of(page) for page in look.pages]
-    is_by_number = isinstance(asking.paginator, PageNumberPaginator) and not asking.paginator.base_index
-    if not is_by_number or len(pages) < PAGES_TO_TELL or pages[1] == pages[2]:
-        return False
-    asking.find(
-        "first_page",
-        "Page 0 is page 1 again, so the first page is read twice: the pages begin at 1.",
-        paste.paginator(asking.chosen, base_page=1),
-    )
-    return True
+    is_by_number = counts_pages(asking.paginator) or look.found == "page_number"
+    return is_by_number and len(pages) >= PAGES_TO_TELL and pages[1] != pages[2]
 
 
 PAGES_TO_TELL = 3
@@ -97,8 +90,9 @@ def find_way(asking: Asking, look: Look) -> None:
         )
         return
     for line, by_itself in _ways(asking, look.pages[0]):
-        other = asking.try_line(by_itself)
-        page = asking.rows_of(other.pages[0]) if other.pages else []
+        # a cursor leads on from the first page only
+        other = asking.try_line(by_itself, pages=1 if by_itself != line else 2)
+        page = asking.rows_of(other.pages[-1]) if other.pages else []
         if page and not is_same_page(first, page):
             asking.find("offset_ignored", f"{message}: no row behind it is ever loaded. This line leads on.", line)
             return
