@@ -65,7 +65,11 @@ class Counted(requests.Session):
             raise EnoughError
         self.sent += 1
         self.last, self.inner.max_redirects = None, self.left
-        response = self.inner.send(request, **kwargs)
+        try:
+            response = self.inner.send(request, **kwargs)
+        except requests.TooManyRedirects:
+            self.sent = self.limit
+            raise
         self.sent += len(response.history)
         self.last = response
         return response

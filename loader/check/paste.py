@@ -94,13 +94,25 @@ def _settings(chosen: Plan) -> dict[str, Any]:
 
 
 def _of_instance(inner: BasePaginator) -> dict[str, Any]:
+    """Give what differs from dlt's own settings."""
     settings: dict[str, Any] = {"type": kind_of(inner)}
     if isinstance(inner, OffsetPaginator):
-        settings |= {"limit": inner.limit, "offset_param": inner.param_name, "limit_param": inner.limit_param}
-    if isinstance(inner, PageNumberPaginator):
-        settings |= {"base_page": inner.base_index, "page_param": inner.param_name}
-    path = getattr(inner, "total_path", None)
-    return settings | ({"total_path": str(path) if path else None} if hasattr(inner, "total_path") else {})
+        told = {"limit": inner.limit, "offset_param": inner.param_name, "limit_param": inner.limit_param}
+    elif isinstance(inner, PageNumberPaginator):
+        told = {"base_page": inner.base_index, "page_param": inner.param_name}
+    else:
+        return settings
+    told["total_path"] = str(inner.total_path) if inner.total_path else None
+    return settings | {name: value for name, value in told.items() if value != _DEFAULTS.get(name)}
+
+
+_DEFAULTS = {
+    "offset_param": "offset",
+    "limit_param": "limit",
+    "base_page": 0,
+    "page_param": "page",
+    "total_path": "total",
+}
 
 
 def inner_paginator(chosen: Plan) -> BasePaginator | None:
