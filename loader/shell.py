@@ -8,6 +8,7 @@ from typing import Any
 from loader import log
 from loader.answers import OK, answered
 from loader.check import check
+from loader.check.configuration import look_at_configuration
 from loader.clock import Clock, SystemClock
 from loader.configuration import description_without_key, settings_for_a_run, source_config
 from loader.continuation import MAX_STALLS
@@ -61,6 +62,7 @@ def _show(work: Callable[[], dict[str, Any]], terminal: Terminal, show: Callable
 
 def _schedules() -> dict[str, Any]:
     description = description_without_key()
+    look_at_configuration(description)
     return dict(cron_lines(description.name, description.resources(), description.schedules))
 
 

@@ -20,6 +20,9 @@ MOVED_SHARE = 20
 KEY_NAMES = ("id", "uuid", "guid", "key", "_id", "uid", "sid", "gid")
 """Fields that are a key, most likely, the likeliest first."""
 
+SECOND = "__v_double"
+"""What dlt adds to the name of a column for those of its numbers that are not whole."""
+
 KEY_TYPES = frozenset({"text", "bigint", "decimal", "wei"})
 """Of columns that may tell rows apart."""
 
@@ -79,11 +82,19 @@ class Table:
     @property
     def columns(self) -> list[Mapping[str, Any]]:
         """Give the columns: name, data type, and whether it is null or missing in one of the rows, at least."""
-        filled = Counter(name for row in self.rows for name in row)
+        columns = self._schema.get_table_columns(self._name)
+        # whole numbers and others become one column, of the wider type
+        wider = {f"{name}{SECOND}": name for name, column in columns.items() if column["data_type"] == "bigint"}
+        split = {wider[name] for name in columns if name in wider}
+        filled = Counter(wider.get(name, name) for row in self.rows for name in row)
         return [
-            {"name": name, "data_type": column["data_type"], "nullable": filled[name] < len(self.rows)}
-            for name, column in self._schema.get_table_columns(self._name).items()
-            if not name.startswith(("_dlt_", "_loader_"))
+            {
+                "name": name,
+                "data_type": "double" if name in split else column["data_type"],
+                "nullable": filled[name] < len(self.rows),
+            }
+            for name, column in columns.items()
+            if not name.startswith(("_dlt_", "_loader_")) and name not in wider
         ]
 
     def normalized(self, field: str) -> str:

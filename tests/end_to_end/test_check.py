@@ -1,7 +1,7 @@
 """A look before the first load names what would cost rows, with the line that cures it, and cries no wolf."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -194,6 +194,7 @@ PAIRS = {
         endpoint={"data_selector": "items"},
     ),
 }
+CURABLE_PAIRS = {name: case for name, case in PAIRS.items() if None not in case.findings.values()}
 REFUSED = {
     "the key is wrong": Case(Behaviour(auth="header"), findings={"unauthorized": None}),
     "the key may not read it": Case(every(403), findings={"unauthorized": None}),
@@ -211,11 +212,16 @@ REFUSED = {
 }
 
 
-def cases(chosen: Mapping[str, Case]) -> list[Any]:
-    return [pytest.param(case, id=name) for name, case in chosen.items()]
+QUICK = ("a cap", "no order", "page 0 is left out", "a key that is not one")
+"""Cures that are loaded with in any test run; the others take a second each, too."""
 
 
-@pytest.mark.parametrize("case", cases({**HOSTILE, **PAIRS, **REFUSED}))
+def cases(chosen: Mapping[str, Case], *, long: Container[str] = ()) -> list[Any]:
+    marks = {True: [pytest.mark.long], False: []}
+    return [pytest.param(case, id=name, marks=marks[name in long]) for name, case in chosen.items()]
+
+
+@pytest.mark.parametrize("case", cases({**HOSTILE, **PAIRS, **REFUSED}, long=PAIRS))
 def test_what_would_cost_rows_is_named_with_its_line(case: Case, tmp_path: Path) -> None:
     with SampleApi(case.world()) as api:
         found = case.look(api, tmp_path)
@@ -227,7 +233,7 @@ def test_what_would_cost_rows_is_named_with_its_line(case: Case, tmp_path: Path)
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("case", cases(CURES))
+@pytest.mark.parametrize("case", cases({**CURES, **CURABLE_PAIRS}, long={*CURES, *CURABLE_PAIRS} - {*QUICK}))
 def test_with_the_line_pasted_a_load_is_exact(case: Case, tmp_path: Path) -> None:
     with SampleApi(case.world()) as api:
         loading = case.loading(api, tmp_path, *(fix for fix in case.findings.values() if fix))

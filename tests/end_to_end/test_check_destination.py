@@ -55,7 +55,7 @@ def test_a_bucket_and_what_may_be_done_in_it() -> None:
         files = gcsfs.GCSFileSystem(token="anon", endpoint_url=gcs.url, skip_instance_cache=True)
         try_bucket(files, "lake")
         gcs.denied = {"storage.objects.create"}
-        with pytest.raises(DestinationError, match="storage.objects.create are missing. Grant roles/storage"):
+        with pytest.raises(DestinationError, match=r"storage\.objects\.create are missing\. Grant roles/storage"):
             try_bucket(files, "lake")
         with pytest.raises(DestinationError, match="There is no bucket sea"):
             try_bucket(files, "sea")

@@ -124,7 +124,7 @@ def test_one_that_fails_keeps_no_other_from_being_looked_at(
 
 
 def _all(screen: int) -> str:
-    pieces = []
+    pieces: list[bytes] = []
     while True:
         try:
             piece = os.read(screen, 65536)
