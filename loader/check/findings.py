@@ -6,8 +6,14 @@ from typing import Any
 
 from loader.check.paste import Line, written
 
-NOTES = frozenset({"total_missing", "page_capped", "number_split", "names_collide", "no_data"})
-"""What the loader copes with; whatever else is found costs rows, or the load."""
+_ERRORS = (
+    *("unauthorized", "not_found", "unreachable", "error_body", "offset_ignored", "order_unstable", "total_wrong"),
+    *("first_page", "key_missing", "key_repeated", "destination"),
+)
+_NOTES = ("total_missing", "page_capped", "number_split", "names_collide", "no_data")
+
+LEVELS = {**dict.fromkeys(_ERRORS, "error"), **dict.fromkeys(_NOTES, "note")}
+"""By code: `error` where the load can't be right, `note` where the loader copes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +30,7 @@ class Finding:
     @property
     def level(self) -> str:
         """Tell whether the load can't be right (`error`), or the loader copes (`note`)."""
-        return "note" if self.code in NOTES else "error"
+        return LEVELS[self.code]
 
     @property
     def fix(self) -> str | None:
