@@ -16,7 +16,7 @@ from loader.deadline import Deadline
 from loader.errors import ApiError
 from loader.paging import Place
 from loader.place import Completed, Pass, Record
-from loader.session import RetryPolicy, Session, TimeIsUpError
+from loader.session import MovedError, RetryPolicy, Session, TimeIsUpError
 from loader.verdict import Evidence, checks, combined, verified
 
 _Page = TypeVar("_Page")
@@ -57,7 +57,7 @@ class Reader:
         self.may_pause = may_pause
         """False: the pass is read in this chunk, whole, or not at all."""
         self.folds = False
-        """True: a pass that is read is not complete before what it staged is folded."""
+        """True: a pass that is read is not complete yet; what it staged is to be folded, or marks are to be set."""
         self.choose: incremental.Furthest = max
         """Which of two values of an incremental cursor is further: dlt's `last_value_func`."""
         self.end = End.OF_PASS
@@ -117,7 +117,7 @@ class Reader:
         finally:
             self.seconds = self._clock.monotonic() - self._began
             self._change(seconds=self.current.seconds + self.seconds)
-            if self.may_pause:
+            if self.may_pause or self.current.sweep:
                 self._settle_cursors(beginning)
             self._keep()
 
@@ -192,7 +192,9 @@ class Reader:
     def _settle_cursors(self, beginning: Mapping[str, Any]) -> None:
         """Let the incremental cursors count if the pass is complete, else put them back to its beginning."""
         seen = incremental.furthest(self.current.cursors, incremental.snapshot(self._state), self.choose)
-        if self.end is End.OF_PASS:
+        if self.current.sweep and self.end is End.OF_PASS:
+            incremental.restore(self._state, self.current.aside)
+        elif self.end is End.OF_PASS:
             incremental.advance(self._state, seen)
         else:
             incremental.put_back(self._state, beginning)
@@ -236,10 +238,9 @@ def explained(error: Exception, policy: RetryPolicy, *, is_at_reference: bool = 
             f"The API answers nonsense, also after {policy.max_retries} retries: {error}. "
             "Look at the resource's path, data_selector and paginator in source_config.py, and at the API."
         )
-    if isinstance(error, requests.JSONDecodeError):
-        return ApiError(
-            "The API answered with something that is no JSON. Look at the resource's path in source_config.py."
-        )
+    for kind, message in _MESSAGES.items():
+        if isinstance(error, kind):
+            return ApiError(message)
     if isinstance(error, requests.RequestException):
         return ApiError(
             f"The API could not be reached after {policy.max_retries} retries: {type(error).__name__}. "
@@ -250,6 +251,22 @@ def explained(error: Exception, policy: RetryPolicy, *, is_at_reference: bool = 
         "missing or of another kind. Look at the paginator's paths."
     )
 
+
+_MESSAGES = {
+    requests.JSONDecodeError: (
+        "The API answered with something that is no JSON. Look at the resource's path in source_config.py."
+    ),
+    requests.TooManyRedirects: (
+        "The API redirects in a circle. Look at BASE_URL and at the resource's path in source_config.py."
+    ),
+    UnicodeEncodeError: (
+        "The request could not be sent: a header has a character that HTTP does not allow there. Look at the key."
+    ),
+    MovedError: (
+        "The API redirects to another host, and the key is not sent there. If you trust it, put it into BASE_URL."
+    ),
+}
+"""What to say of errors that are the same whatever the request was."""
 
 _REFUSED = 4
 """Hundreds of the status codes that say that the request was wrong."""

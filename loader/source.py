@@ -3,7 +3,7 @@
 import copy
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
 
@@ -17,6 +17,7 @@ from dlt.sources.rest_api.config_setup import (
     build_resource_dependency_graph,
     create_auth,
     create_paginator,
+    setup_incremental_object,
 )
 
 from loader.deadline import Deadline
@@ -46,6 +47,10 @@ class Description:
     retries: RetryPolicy
     schedules: Mapping[str, str]
     """Cron by resource name, "default" for the others."""
+    sweeps: Mapping[str, str] = field(default_factory=dict)
+    """The same for sweeps; resources that are not named have none."""
+    marks: bool = False
+    """Whether rows that are gone at the API are marked."""
 
     def resources(self) -> list[str]:
         """Give the names of the resources, in their order."""
@@ -62,7 +67,14 @@ def describe(module: ModuleType, secrets: Secrets) -> Description:
         with answering(secrets):
             config = module.source_config()
         _check_deleted_rows(module.DELETED_ROWS)
-        description = Description(module.NAME, config, RetryPolicy.of(module.RETRIES), module.SCHEDULES)
+        description = Description(
+            module.NAME,
+            config,
+            RetryPolicy.of(module.RETRIES),
+            module.SCHEDULES,
+            getattr(module, "SWEEPS", {}),
+            marks=module.DELETED_ROWS == "mark",
+        )
         _check_names(description)
         # dlt finds what else is wrong when it makes the resources of it; nothing is called
         rest_api_resources(config)
@@ -98,10 +110,8 @@ def _is_name(name: object) -> bool:
 
 
 def _check_deleted_rows(choice: object) -> None:
-    if choice != "keep":
-        raise SettingsError(
-            f'DELETED_ROWS in source_config.py is {choice!r}, but only "keep" is there yet. Set it to "keep".'
-        )
+    if choice not in ("keep", "mark"):
+        raise SettingsError(f'DELETED_ROWS in source_config.py is {choice!r}. Set it to "keep" or to "mark".')
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +131,10 @@ class Plan:
     """Why it may not, for a person; empty if it may."""
     siblings: int
     """How many resources the source has."""
+    marks: bool = False
+    """Whether rows that are gone at the API are marked, after a pass that has seen everything."""
+    is_incremental: bool = False
+    """Whether a pass reads from a cursor on, so that only a sweep sees everything."""
 
 
 def plan(description: Description, resource: str) -> Plan:
@@ -145,6 +159,8 @@ def plan(description: Description, resource: str) -> Plan:
         may_pause=not why,
         why_whole=why,
         siblings=len(described),
+        marks=description.marks and isinstance(chosen, dict) and _is_merged(chosen),
+        is_incremental=isinstance(chosen, dict) and _is_incremental(chosen["endpoint"]),
     )
 
 
@@ -242,6 +258,17 @@ def disposition_of(resource: Mapping[str, Any]) -> str:
     """Give how a resource's rows are written."""
     disposition = resource.get("write_disposition", "append")
     return str(disposition["disposition"] if isinstance(disposition, dict) else disposition)
+
+
+def _is_merged(resource: Mapping[str, Any]) -> bool:
+    disposition = resource.get("write_disposition")
+    strategy = disposition.get("strategy") if isinstance(disposition, dict) else None
+    # another strategy, like scd2, has its own idea of a row that is gone
+    return disposition_of(resource) == "merge" and strategy in (None, "delete-insert", "upsert")
+
+
+def _is_incremental(endpoint: Mapping[str, Any]) -> bool:
+    return setup_incremental_object(endpoint.get("params") or {}, endpoint.get("incremental"))[0] is not None
 
 
 def _relevant(resource: Any) -> Any:

@@ -17,7 +17,7 @@ from loader.chunk import Bounds, Commit
 from loader.errors import ApiError, LoaderError, SettingsError
 from loader.failures import causes_of
 from loader.paging import SAME_OFFSET_PAGE, SAME_PAGE, Place
-from loader.place import Record
+from loader.place import Pass, Record
 from loader.reader import End, NonsenseError, Reader, explained, now
 from loader.session import Session, TimeIsUpError
 from loader.verdict import Evidence
@@ -137,7 +137,7 @@ class ShortReader(Reader):
         clock, left = session.deadline.clock, session.deadline.left()
         # nothing is committed, so hardly any time is kept back for it
         bounds = Bounds(session.deadline, left, Commit(0.0, 1), 0.0, left, 1)
-        record = Record("").began(now(clock))
+        record = Record("").began(Pass(now(clock)))
         super().__init__(record, session, bounds, lambda: 0, lambda _: None, may_pause=False, is_first=True)
         self.look = look
         self._counted = counted

@@ -23,11 +23,14 @@ from dlt.extract import DltResource
 from google.api_core.exceptions import Conflict, GoogleAPICallError, NotFound
 from tenacity import Retrying, retry_if_exception_type, wait_random
 
+from loader import deleted
 from loader.deadline import Deadline
 from loader.destination.bigquery_client import NEVER, BoundedClient, RefusedError, refusals, refused
 from loader.destination.bigquery_lease import ExpiringTable
+from loader.destination.bigquery_marks import BigQueryMarks
 from loader.lease import Gate, LeaseStore
 from loader.log import logger
+from loader.place import Pass
 
 MEBIBYTE = 1 << 20
 
@@ -76,8 +79,10 @@ class BigQuery:
         with sql.with_staging_dataset():
             sql.native_connection.try_out(_making(sql))
 
-    def adapt(self, resource: DltResource) -> None:
+    def adapt(self, resource: DltResource, *, marks: bool = False) -> None:
         """Let the row that was read last win where a key is there twice."""
+        if marks:
+            deleted.hint(resource)
         hints = resource.compute_table_schema() if not callable(resource.write_disposition) else {}
         is_replaced = hints.get("write_disposition") == "merge" and hints.get("x-merge-strategy") in (
             None,
@@ -96,6 +101,13 @@ class BigQuery:
         """Do nothing."""
         del pipeline, if_due
         return True, 0
+
+    def note_seen(self, current: Pass) -> None:
+        """Do nothing: each row that was read is written anew."""
+
+    def marks(self, pipeline: dlt.Pipeline, resource: str, current: Pass) -> "BigQueryMarks":
+        """Give the marks of the resource's table."""
+        return BigQueryMarks(pipeline, resource, current)
 
     def chunk_seconds(self, resources: int) -> float:
         """Give so long that no day brings more load jobs than the table of states may take, which all share."""

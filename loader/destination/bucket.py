@@ -22,17 +22,20 @@ from dlt.extract import DltResource
 from dlt.extract.exceptions import DataItemRequiredForDynamicTableHints
 from fsspec.implementations.local import LocalFileSystem
 
-from loader import memory
+from loader import deleted, memory
 from loader.deadline import Deadline
 from loader.destination import unchanged as unchanged_rows
 from loader.destination.bucket_lease import NumberedFiles
 from loader.destination.delta import Place
 from loader.destination.fold import Fold, Pace
+from loader.destination.marks import Marks, TableMarks
+from loader.destination.seen import Seen
 from loader.destination.stage import stage, with_key
 from loader.destination.trial import try_bucket, try_folder
 from loader.errors import SettingsError
 from loader.lease import Gate, LeaseStore
 from loader.log import logger
+from loader.place import Pass
 
 MEBIBYTE = 1 << 20
 
@@ -54,6 +57,7 @@ class Bucket:
         self._deadline = deadline
         self._client: DeltaClient | None = None
         self._folded: list[Fold] = []
+        self._seen: Seen | None = None
         self._unchanged: unchanged_rows.Unchanged | None = None
 
     def factory(self) -> "DeltaBucket":
@@ -74,12 +78,15 @@ class Bucket:
         else:
             try_bucket(client.fs_client, client.bucket_path.split("/", 1)[0])
 
-    def adapt(self, resource: DltResource) -> None:
+    def adapt(self, resource: DltResource, *, marks: bool = False) -> None:
         """Let the resource be a Delta table whose lists are JSON text in their row.
 
         Raises:
             SettingsError: its rows are to be merged, and nothing tells them apart.
         """
+        if marks:
+            deleted.hint(resource)
+            self._seen = self._seen or self._keys_seen(resource.name)
         key = primary_key_of(resource) if self.folds(resource) else None
         if key == ():
             raise SettingsError(
@@ -106,8 +113,9 @@ class Bucket:
         if self._unchanged is None:
             name = self._client.schema.naming.normalize_table_identifier(resource.table_name)
             columns = self._client.schema.get_table_columns(name) if name in self._client.schema.tables else ()
+            seen = self._seen.add if self._seen else lambda _: None
             self._unchanged = unchanged_rows.Unchanged(
-                self._client.place(name), self._client.staged(name), key, columns
+                self._client.place(name), self._client.staged(name), key, columns, seen
             )
         return self._unchanged
 
@@ -121,6 +129,22 @@ class Bucket:
         self._folded += folds if pace.commits else []
         return is_done, pace.commits
 
+    def note_seen(self, current: Pass) -> None:
+        """Note the keys of the rows that were read: unchanged ones are not staged."""
+        if self._seen:
+            self._gate.pass_through()
+            self._seen.note(current.started_at)
+
+    def marks(self, pipeline: dlt.Pipeline, resource: str, current: Pass) -> TableMarks:
+        """Give the marks of the resource's table."""
+        self._seen = self._seen or self._keys_seen(resource)
+        client: Any = pipeline.destination_client()
+        seen = self._seen.sorted_keys(current.started_at)
+        return TableMarks(
+            [Marks(fold.target, fold.columns, seen, current, fold.gate) for fold in client.folds()],
+            Pace(self._deadline),
+        )
+
     def chunk_seconds(self, resources: int) -> float:
         """Give 300 s: what a kill may cost."""
         del resources
@@ -128,9 +152,16 @@ class Bucket:
 
     def lease(self, resource: str) -> LeaseStore:
         """Give the lease of a resource: numbered files beside the data sets."""
+        return NumberedFiles(*self._beside("_loader_leases", resource))
+
+    def _keys_seen(self, resource: str) -> Seen:
+        """Give the keys that passes of a resource have seen: files beside the data sets, too."""
+        return Seen(*self._beside("_loader_seen", resource))
+
+    def _beside(self, kind: str, resource: str) -> tuple[Any, str]:
+        """Give the file system, and a folder in it that belongs to a resource and is no data set."""
         client = self._client_of(resource)
-        folder = client.pathlib.join(client.bucket_path, "_loader_leases", self._dataset_name, resource)
-        return NumberedFiles(client.fs_client, folder)
+        return client.fs_client, client.pathlib.join(client.bucket_path, kind, self._dataset_name, resource)
 
     def _client_of(self, name: str) -> "DeltaClient":
         factory = self.factory()
@@ -138,7 +169,9 @@ class Bucket:
         return factory.client(Schema(name), config)
 
     def tidy(self, pipeline_name: str) -> None:
-        """Delete files of folded tables that have been out of use for a week, if time is left."""
+        """Delete keys noted as seen and, if time is left, files of folded tables that are out of use for a week."""
+        if self._seen:
+            self._seen.clear()
         for fold in self._folded:
             if self._deadline.left() < TIDY_SECONDS:
                 return
