@@ -29,6 +29,8 @@ class Asking:
         self.checked = Checked(chosen.resource)
         self.resource: DltResource
         """As it was read last; its hints tell of its table."""
+        self.capabilities = destination.factory().capabilities()
+        """What the destination makes of names."""
         self._session = session
         self._destination = destination
         self._counted = session.inner = Counted(session.inner)
@@ -64,11 +66,6 @@ class Asking:
     def try_line(self, line: Line, pages: int = 1) -> Look:
         """Read a page or more with a line pasted, once; nothing where no request is left."""
         return self.look(pages, line, asks_again=False) if self._counted.left else Look()
-
-    @property
-    def capabilities(self) -> Any:
-        """What the destination makes of names."""
-        return self._destination.factory().capabilities()
 
     def find(self, code: str, message: str, line: Line | None = None) -> None:
         """Take down a finding, once; with its line, go on as if it were pasted: there may be more to be found."""

@@ -212,6 +212,15 @@ REFUSED = {
 }
 
 
+LONG = {
+    *("a cap, and no total", "a cap on pages by number", "an order by another name", "pages go by offset"),
+    *("a total that is too small", "no number of pages", "the key may not read it", "a web page"),
+    *("it goes down, later", "a limit for today", "no total, by number", "auto, by number", "cursor in the body"),
+    *("links in a header", "no total, one page", "pages by number, from 0", "one page", "a full page by offset"),
+    *PAIRS,
+}
+"""What is much like another case, and left to `make test-all`."""
+
 QUICK = ("a cap", "no order", "page 0 is left out", "a key that is not one")
 """Cures that are loaded with in any test run; the others take a second each, too."""
 
@@ -221,7 +230,7 @@ def cases(chosen: Mapping[str, Case], *, long: Container[str] = ()) -> list[Any]
     return [pytest.param(case, id=name, marks=marks[name in long]) for name, case in chosen.items()]
 
 
-@pytest.mark.parametrize("case", cases({**HOSTILE, **PAIRS, **REFUSED}, long=PAIRS))
+@pytest.mark.parametrize("case", cases({**HOSTILE, **PAIRS, **REFUSED}, long=LONG))
 def test_what_would_cost_rows_is_named_with_its_line(case: Case, tmp_path: Path) -> None:
     with SampleApi(case.world()) as api:
         found = case.look(api, tmp_path)
@@ -277,7 +286,7 @@ CALM = {
 }
 
 
-@pytest.mark.parametrize("case", cases(CALM))
+@pytest.mark.parametrize("case", cases(CALM, long=LONG))
 def test_of_a_calm_api_nothing_is_said_but_what_it_lacks(case: Case, tmp_path: Path) -> None:
     with SampleApi(case.world()) as api:
         found = case.look(api, tmp_path)

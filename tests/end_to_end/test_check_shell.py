@@ -60,6 +60,7 @@ def test_a_script_gets_an_object_a_line_and_nothing_is_left_behind(api: SampleAp
     assert list(tmp_path.rglob("*")) == []
 
 
+@pytest.mark.long
 def test_five_resources_fit_on_a_screen(api: SampleApi, tmp_path: Path) -> None:
     screen, terminal = pty.openpty()
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", LINES, COLUMNS, 0, 0))
