@@ -102,7 +102,7 @@ class Asking:
     def limit_param(self) -> str | None:
         """The parameter that says how many rows a page is to have, where the paginator has none of its own."""
         params = paste.endpoint(self.chosen).get("params") or {}
-        return next((name for name in LIMITS if isinstance(params.get(name), int)), None)
+        return next((name for name in LIMITS if str(params.get(name)).isdigit()), None)
 
     @property
     def is_dependent(self) -> bool:
@@ -140,7 +140,8 @@ class Asking:
         inner, params = self.paginator, paste.endpoint(self.chosen).get("params") or {}
         self.checked.paginator = kind_of(inner) if inner else "auto"
         self.checked.key = ", ".join(self.key)
-        self.checked.asked = inner.limit if isinstance(inner, OffsetPaginator) else params.get(self.limit_param)
+        asked = inner.limit if isinstance(inner, OffsetPaginator) else params.get(self.limit_param)
+        self.checked.asked = None if asked is None else int(asked)
 
     def _resource(self, chosen: Plan, reader: Reader) -> DltResource:
         resource = build(chosen, self._session, reader).resources[chosen.resource]

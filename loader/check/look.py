@@ -26,6 +26,10 @@ MAX_REQUESTS = 8
 """So many requests are made for a resource at most, retries and redirects included."""
 
 
+SEVERAL = 3
+"""Where no more may be asked, so many refusals in a row say that there is no getting on; fewer, that it is busy."""
+
+
 class EnoughError(Exception):
     """All that may be asked for was asked for."""
 
@@ -38,6 +42,8 @@ class Counted(requests.Session):
         self.inner = inner
         self.limit = limit
         self.sent = 0
+        self.refused = 0
+        """Requests in a row that were not answered, or refused."""
         self.last: Response | None = None
         self.is_enough = False
         """Whether no more is to be asked for, for now."""
@@ -64,6 +70,7 @@ class Counted(requests.Session):
         if self.is_enough or not self.left:
             raise EnoughError
         self.sent += 1
+        self.refused += 1
         self.last, self.inner.max_redirects = None, self.left
         try:
             response = self.inner.send(request, **kwargs)
@@ -71,6 +78,7 @@ class Counted(requests.Session):
             self.sent = self.limit
             raise
         self.sent += len(response.history)
+        self.refused = 0 if response.ok else self.refused
         self.last = response
         return response
 
@@ -222,7 +230,7 @@ def look_at(
 def _failed(look: Look, error: BaseException, session: Session, counted: Counted) -> None:
     """Keep what a reading failed with, if it did not just have enough."""
     causes = [_refusal(counted) if isinstance(cause, EnoughError) else cause for cause in causes_of(error)]
-    if None in causes:
+    if None in causes or (look.pages and 0 < counted.refused < SEVERAL and not counted.left):
         return
     for cause in causes:
         if isinstance(cause, LoaderError) and not isinstance(cause, ApiError):

@@ -27,7 +27,7 @@ def find_edges(asking: Asking, look: Look) -> None:
             _pages_told(asking, inner, look)
         if inner.base_index and inner.initial_value == inner.base_index:
             _page_before(asking, inner, look)
-    elif look.is_whole and asking.checked.total not in (None, look.evidence.rows):
+    elif look.is_whole and look.evidence.is_certain and asking.checked.total not in (None, look.evidence.rows):
         asking.find(
             "total_wrong",
             f"The API says that there are {asking.checked.total:,} rows, and gives {look.evidence.rows:,}: a pass can "
@@ -94,7 +94,10 @@ def _pages_told(asking: Asking, inner: PageNumberPaginator, look: Look) -> None:
     told = asking.checked.total
     if told is None:
         return
-    behind = _page(asking, inner.base_index + told)
+    behind, told_now = _page(asking, inner.base_index + told)
+    if told_now is not None and told_now != told:
+        # the list has changed meanwhile
+        return
     if behind and not is_same_page(asking.rows_of(look.pages[0]), behind):
         asking.find(
             "total_wrong",
@@ -102,7 +105,9 @@ def _pages_told(asking: Asking, inner: PageNumberPaginator, look: Look) -> None:
             "pages are read up to an empty one.",
             paste.paginator(asking.chosen, total_path=None),
         )
-    elif not look.is_whole and asking.total_path != "total" and _page(asking, inner.base_index + told - 1) == []:
+    elif (
+        not look.is_whole and asking.total_path != "total" and _page(asking, inner.base_index + told - 1) == ([], told)
+    ):
         asking.find(
             "total_wrong",
             f"The API says that there are {told:,} pages, and has fewer: a pass can't be verified by counting. With "
@@ -111,9 +116,14 @@ def _pages_told(asking: Asking, inner: PageNumberPaginator, look: Look) -> None:
         )
 
 
+def _is_page_count(asking: Asking, look: Look) -> bool:
+    """Tell whether the total is one of pages, and not all of them were seen; at dlt's default path it may be of rows."""
+    return asking.total_path != "total" and not look.is_whole
+
+
 def _page_before(asking: Asking, inner: PageNumberPaginator, look: Look) -> None:
     number = inner.base_index - 1
-    before = _page(asking, number, base_page=number)
+    before, _ = _page(asking, number, base_page=number)
     if before and not is_same_page(asking.rows_of(look.pages[0]), before):
         asking.find(
             "first_page",
@@ -122,8 +132,8 @@ def _page_before(asking: Asking, inner: PageNumberPaginator, look: Look) -> None
         )
 
 
-def _page(asking: Asking, number: int, **changes: Any) -> list[str] | None:
-    """Give the rows of a page; None where it was not answered."""
+def _page(asking: Asking, number: int, **changes: Any) -> tuple[list[str] | None, int | None]:
+    """Give the rows of a page, None where it was not answered, and how many pages it tells of."""
     # what is told of pages is not of interest for one of them
     look = asking.try_line(paste.paginator(asking.chosen, **{**changes, "page": number, "total_path": None}))
-    return asking.rows_of(look.pages[0]) if look.pages else None
+    return (asking.rows_of(look.pages[0]), asking.told(look.pages[0])) if look.pages else (None, None)

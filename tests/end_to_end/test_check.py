@@ -128,6 +128,12 @@ HOSTILE = {
     ),
     "a total that is too large": Case(Behaviour(total_error=3), findings={"total_wrong": UNTRUSTED}),
     "a total that is too small": Case(Behaviour(total_error=-3), findings={"total_wrong": UNTRUSTED}),
+    "too many pages are told": Case(
+        Behaviour(style="page_number", total_error=200),
+        BY_NUMBER,
+        {"total_wrong": '"paginator": {"type": "page_number", "base_page": 1, "total_path": "total"},'},
+        rows=450,
+    ),
     "too few pages are told": Case(
         Behaviour(style="page_number", total_error=-100), BY_NUMBER, {"total_wrong": UP_TO_AN_EMPTY_ONE}
     ),
@@ -248,7 +254,7 @@ def test_with_the_line_pasted_a_load_is_exact(case: Case, tmp_path: Path) -> Non
         loading = case.loading(api, tmp_path, *(fix for fix in case.findings.values() if fix))
         report = loading.run()
         assert report.status == "complete"
-        assert report.rows == 250
+        assert report.rows == case.rows
         assert report.answer()["pass"]["verified"] is not False
         looked = check("contacts", loading.settings, loading.module(), loading.clock).answer()
     assert looked["ok"]
@@ -262,6 +268,15 @@ CALM = {
     "a row is deleted with every page": Case(Behaviour(delete_every=1), total=249),
     "a row is inserted with every page": Case(Behaviour(insert_every=1), total=251),
     "a row moves with every page": Case(Behaviour(move_every=1), total=250),
+    "a row is inserted with every page by number": Case(
+        Behaviour(style="page_number", insert_every=1), BY_NUMBER, rows=298, total=3
+    ),
+    "a row is deleted with every page by cursor": Case(
+        Behaviour(style="cursor", delete_every=1), {"type": "cursor", "cursor_path": "cursors.next"}, total=249
+    ),
+    "some requests are refused": Case(
+        Behaviour(failures={2: Failure(503), 4: Failure(429), 6: Failure(503), 8: Failure(429)}), total=250
+    ),
     "no total, by offset": Case(Behaviour(total=False), findings={"total_missing": None}),
     "pages by number": Case(Behaviour(style="page_number"), BY_NUMBER, total=3),
     "pages by number, from 0": Case(
