@@ -81,6 +81,9 @@ class Chunks:
         if record.current.finished:
             self._finish(record)
             return
+        if not self._report.pass_is_kept:
+            with destination_errors():
+                self._destination.begin(self._pipeline)
         if not self._folded(if_due=True):
             self._report.passed(record.current, None)
             return

@@ -45,6 +45,9 @@ class Destination(Protocol):
     def folds(self, resource: DltResource) -> bool:
         """Tell whether the rows of a resource are there for readers only after `fold`; its passes end with one."""
 
+    def begin(self, pipeline: dlt.Pipeline) -> None:
+        """Get ready for a new pass."""
+
     def fold(self, pipeline: dlt.Pipeline, *, if_due: bool) -> tuple[bool, int]:
         """Bring committed rows to where they are read, as far as the time goes.
 

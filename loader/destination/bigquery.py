@@ -97,6 +97,10 @@ class BigQuery:
         del resource
         return False
 
+    def begin(self, pipeline: dlt.Pipeline) -> None:
+        """Do nothing."""
+        del pipeline
+
     def fold(self, pipeline: dlt.Pipeline, *, if_due: bool) -> tuple[bool, int]:
         """Do nothing."""
         del pipeline, if_due

@@ -14,6 +14,7 @@ from dlt.common.schema.utils import get_columns_names_with_prop
 from dlt.destinations import filesystem
 from dlt.destinations.impl.filesystem.configuration import FilesystemDestinationClientConfiguration
 from dlt.destinations.impl.filesystem.filesystem import (
+    FILENAME_SEPARATOR,
     DeltaLoadFilesystemJob,
     FilesystemClient,
     ReferenceFollowupJob,
@@ -33,6 +34,7 @@ from loader.destination.seen import Seen
 from loader.destination.stage import stage, with_key
 from loader.destination.trial import try_bucket, try_folder
 from loader.errors import SettingsError
+from loader.history import TABLE as HISTORY
 from loader.lease import Gate, LeaseStore
 from loader.log import logger
 from loader.place import Pass
@@ -41,6 +43,12 @@ MEBIBYTE = 1 << 20
 
 TIDY_SECONDS = 5.0
 """With less left before the deadline, no old files are looked for."""
+
+LOADS_KEPT_DAYS = 30
+"""dlt writes a file for each load; older ones are deleted."""
+
+HISTORY_FILES = 100
+"""Each pass adds a file of one row to the history; so many are made one."""
 
 
 class Bucket:
@@ -119,6 +127,12 @@ class Bucket:
             )
         return self._unchanged
 
+    def begin(self, pipeline: dlt.Pipeline) -> None:
+        """Forget staged rows whose table is gone."""
+        client: Any = pipeline.destination_client()
+        for fold in client.folds():
+            fold.begin()
+
     def fold(self, pipeline: dlt.Pipeline, *, if_due: bool) -> tuple[bool, int]:
         """Fold what is staged."""
         pace = Pace(self._deadline)
@@ -169,14 +183,19 @@ class Bucket:
         return factory.client(Schema(name), config)
 
     def tidy(self, pipeline_name: str) -> None:
-        """Delete keys noted as seen and, if time is left, files of folded tables that are out of use for a week."""
+        """Delete keys noted as seen and, if time is left, files out of use for a week and dlt's notes of old loads."""
+        client = self._client
+        assert client is not None  # noqa: S101 - a pass that is complete was folded
+        month_ago = self._deadline.clock.time() - LOADS_KEPT_DAYS * 86_400.0
         if self._seen:
             self._seen.clear()
-        for fold in self._folded:
+        chores = [fold.vacuum for fold in self._folded]
+        chores += [client.compact_history, lambda: client.delete_loads(pipeline_name, month_ago)]
+        for chore in chores:
             if self._deadline.left() < TIDY_SECONDS:
                 return
             try:
-                fold.vacuum()
+                chore()
             except Exception as error:  # noqa: BLE001 - a run is none the worse for it
                 logger.warning(
                     "%s: old files could not be deleted: %s. The next run tries again.", pipeline_name, error
@@ -276,6 +295,21 @@ class DeltaClient(FilesystemClient):
             if table["write_disposition"] == "merge":
                 name, keys = table["name"], get_columns_names_with_prop(table, "primary_key")
                 yield Fold(name, self.place(name), self.staged(name), tuple(keys), self.gate.pass_through)
+
+    def compact_history(self) -> None:
+        """Make one file of the history's many."""
+        table = self.place(HISTORY).open()
+        if table is not None and len(table.file_uris()) > HISTORY_FILES:
+            self.gate.pass_through()
+            table.optimize.compact()
+            table.vacuum(dry_run=False, full=True)
+
+    def delete_loads(self, schema_name: str, before: float) -> None:
+        """Delete dlt's notes of loads of a schema before a moment, in seconds since 1970; nothing reads them."""
+        for path in self.list_table_files(self.schema.loads_table_name):
+            of, _, load_id = Path(path).stem.rpartition(FILENAME_SEPARATOR)
+            if of == schema_name and float(load_id) < before:
+                self.fs_client.rm_file(path)
 
     def _options(self) -> dict[str, str]:
         return deltalake_storage_options(self.config.credentials, self.config.deltalake_storage_options)
