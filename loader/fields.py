@@ -3,7 +3,8 @@
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Set
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 Path = tuple[str, ...]
@@ -37,7 +38,7 @@ def columns_of(rows: Iterable[Any], names: Names) -> dict[Column, set[Path]]:
     return columns
 
 
-def colliding(columns: Mapping[Column, Set[Path]]) -> dict[Column, Set[Path]]:
+def colliding(columns: Mapping[Column, AbstractSet[Path]]) -> dict[Column, AbstractSet[Path]]:
     """Give those columns into which several fields go."""
     return {column: paths for column, paths in columns.items() if len(paths) > 1}
 
@@ -55,7 +56,9 @@ def split_numbers(rows: Iterable[Any], names: Names) -> set[Column]:
     return whole & others
 
 
-def new_names(columns: Mapping[Column, Set[Path]], names: Names, owners: Collection[Path] = ()) -> dict[Path, str]:
+def new_names(
+    columns: Mapping[Column, AbstractSet[Path]], names: Names, owners: Collection[Path] = ()
+) -> dict[Path, str]:
     """Give a name of its own to each field but one of those that collide: it depends on nothing but the field.
 
     The one that keeps the column is an owner; without one, the field that is spelled like it; else the first by name.

@@ -34,7 +34,7 @@ def main(arguments: list[str], clock: Clock | None = None) -> int:
     if options.schedules:
         return _show(_schedules, terminal, terminal.schedules)
     if options.status:
-        return _show(_status, terminal, terminal.status)
+        return _show(lambda: _status(options.resources), terminal, terminal.status)
     if options.check:
         return _check(options.resources, terminal, clock or SystemClock())
     begins_with = {name: getattr(options, name) for name in ("restart", "sweep", "accept_deletes")}
@@ -51,7 +51,9 @@ def _options(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--check", action="store_true", help="look what would cost rows later, and load nothing")
     parser.add_argument("--sweep", action="store_true", help="read everything beside the incremental cursor")
     parser.add_argument("--accept-deletes", action="store_true", help="let any number of rows be marked as deleted")
-    parser.add_argument("--status", action="store_true", help="show what is committed, and load nothing")
+    parser.add_argument(
+        "--status", action="store_true", help="show what is committed, of RESOURCE its columns too, and load nothing"
+    )
     parser.add_argument("--schedules", action="store_true", help="print a cron line per resource")
     parser.add_argument("--json", action="store_true", help="print one JSON object a line, and nothing else")
     return parser.parse_args(arguments)
@@ -73,8 +75,9 @@ def _schedules() -> dict[str, Any]:
     }
 
 
-def _status() -> dict[str, Any]:
-    return status(description_without_key(), Settings.from_env(os.environ))
+def _status(resources: list[str]) -> dict[str, Any]:
+    _known(resources)
+    return status(description_without_key(), Settings.from_env(os.environ), resources)
 
 
 def _check(resources: list[str], terminal: Terminal, clock: Clock) -> int:
@@ -117,11 +120,17 @@ def _chosen(resources: list[str]) -> list[str]:
         RequestError: one of them does not exist.
         SettingsError: the settings are wrong.
     """
+    known = _known(resources)
+    settings_for_a_run()
+    return resources or known
+
+
+def _known(resources: list[str]) -> list[str]:
+    """Give all resources, if those that are named are among them."""
     known = description_without_key().resources()
     if unknown := [name for name in resources if name not in known]:
         raise RequestError(f"There is no resource {', '.join(unknown)}. There are: {', '.join(known)}.")
-    settings_for_a_run()
-    return resources or known
+    return known
 
 
 def _until_complete(

@@ -131,6 +131,8 @@ class Plan:
     """Why it may not, for a person; empty if it may."""
     siblings: int
     """How many resources the source has."""
+    key_names: frozenset[str] = frozenset()
+    """The fields of its primary key, as source_config.py spells them."""
     marks: bool = False
     """Whether rows that are gone at the API are marked, after a pass that has seen everything."""
     is_incremental: bool = False
@@ -159,6 +161,7 @@ def plan(description: Description, resource: str) -> Plan:
         may_pause=not why,
         why_whole=why,
         siblings=len(described),
+        key_names=_key_names(chosen),
         marks=description.marks and isinstance(chosen, dict) and _is_merged(chosen),
         is_incremental=isinstance(chosen, dict) and _is_incremental(chosen["endpoint"]),
     )
@@ -258,6 +261,11 @@ def disposition_of(resource: Mapping[str, Any]) -> str:
     """Give how a resource's rows are written."""
     disposition = resource.get("write_disposition", "append")
     return str(disposition["disposition"] if isinstance(disposition, dict) else disposition)
+
+
+def _key_names(resource: Any) -> frozenset[str]:
+    key = resource.get("primary_key") if isinstance(resource, dict) else None
+    return frozenset([key] if isinstance(key, str) else key if isinstance(key, list | tuple) else ())
 
 
 def _is_merged(resource: Mapping[str, Any]) -> bool:

@@ -82,6 +82,16 @@ class Terminal:
             rows = "" if fields["pass_rows"] is None else f"{fields['pass_rows']:,}"
             table.add_row(name, fields["status"], place, rows, _word(fields["verified"]), fields["completed_at"] or "")
         self._results.print(table)
+        for name, fields in answer["resources"].items():
+            if columns := fields.get("columns"):
+                self._columns(name, columns)
+
+    def _columns(self, resource: str, columns: list[dict[str, Any]]) -> None:
+        table = Table("table", "column", "type", "may be null", title=resource, title_justify="left")
+        for column in columns:
+            words = (column["table"], column["name"], column["data_type"] or "-")
+            table.add_row(*words, "yes" if column["nullable"] else "no")
+        self._results.print(table)
 
     def checked(self, answers: list[dict[str, Any]]) -> None:
         """Show what a look at each resource has shown."""

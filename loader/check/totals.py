@@ -117,7 +117,7 @@ def _pages_told(asking: Asking, inner: PageNumberPaginator, look: Look) -> None:
 
 
 def _is_page_count(asking: Asking, look: Look) -> bool:
-    """Tell whether the total is one of pages, and not all of them were seen; at dlt's default path it may be of rows."""
+    """Tell whether the total is of pages (at dlt's default path it may be of rows), and not all were seen."""
     return asking.total_path != "total" and not look.is_whole
 
 
