@@ -10,13 +10,14 @@ from typing import Any
 from loader.check import paste
 from loader.check.asking import Asking, counts_pages
 from loader.check.beginning import failed, first_page
-from loader.check.columns import find_fields
+from loader.check.columns import find_fields, renamed_fields
 from loader.check.findings import Checked
 from loader.check.following import find_cap, find_order, find_way, leads_nowhere
 from loader.check.look import Look, Page
 from loader.check.sample import Table, is_same_order
 from loader.check.totals import find_edges
 from loader.destination import Destination
+from loader.fields import with_new_names
 from loader.session import Session
 from loader.source import Plan
 
@@ -39,7 +40,7 @@ def examined(chosen: Plan, session: Session, destination: Destination) -> Checke
     first = first_page(asking)
     if first is None:
         return asking.checked
-    _describe(asking, first, is_calm=False)
+    table = _describe(asking, first, is_calm=False)
     before = asking.rows_of(first.pages[0])
 
     def is_as_before(page: Page) -> bool:
@@ -48,9 +49,9 @@ def examined(chosen: Plan, session: Session, destination: Destination) -> Checke
     again = asking.look(PAGES, only_if=is_as_before)
     if again.pages and first.pages[0].response is not None:
         asking.checked.is_stable = is_as_before(again.pages[0])
-        _describe(asking, again, is_calm=_is_calm(asking, first, again))
+        table = _describe(asking, again, is_calm=_is_calm(asking, first, again))
     _judge(asking, again)
-    find_fields(asking, again if again.pages else first)
+    find_fields(asking, again if again.pages else first, table.normalized)
     return asking.checked
 
 
@@ -88,18 +89,20 @@ def _is_calm(asking: Asking, first: Look, again: Look) -> bool:
     return same and not asking.is_dependent
 
 
-def _describe(asking: Asking, look: Look, *, is_calm: bool) -> None:
-    """Take down what the first page has, the columns, and what is wrong with the key."""
+def _describe(asking: Asking, look: Look, *, is_calm: bool) -> Table:
+    """Take down what the first page has, the columns, and what is wrong with the key; give the table."""
     checked, page = asking.checked, look.pages[0]
     checked.received = len(page.rows) if page.response is None else len(asking.received(page))
     checked.total = asking.told(page)
     if look.found:
         checked.paginator = f"auto: {look.found}"
     table = Table(asking.resource, asking.capabilities)
-    pages = [table.add(each.rows) for each in look.pages]
+    renamed = renamed_fields(asking, look, table.normalized)
+    pages = [table.add(with_new_names(each.rows, renamed)) for each in look.pages]
     checked.rows, checked.columns = len(table.rows), table.columns
     if table.rows:
         _find_key(asking, table, [table.rows, *pages] if is_calm else pages, fields_of(look))
+    return table
 
 
 def _find_key(
@@ -127,4 +130,4 @@ def _find_key(
 
 def fields_of(look: Look) -> list[str]:
     """Give the names of the fields of the rows."""
-    return list({name: None for page in look.pages for row in page.rows if isinstance(row, dict) for name in row})
+    return list({name: None for row in look.rows if isinstance(row, dict) for name in row})

@@ -123,6 +123,11 @@ class Look:
     """The type of the paginator that dlt has found."""
 
     @property
+    def rows(self) -> list[Any]:
+        """What is loaded of all pages."""
+        return [row for page in self.pages for row in page.rows]
+
+    @property
     def status(self) -> int | None:
         """The status code that the API refused with; None where it did not answer, or did so with success."""
         response = getattr(self.cause, "response", None)

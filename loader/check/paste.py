@@ -155,3 +155,9 @@ def is_keyless(chosen: Plan) -> bool:
 def typed_columns(chosen: Plan) -> list[str]:
     """Give the fields that have a data type in the configuration."""
     return [name for name, column in _columns(chosen).items() if column.get("data_type")]
+
+
+def has_steps(chosen: Plan) -> bool:
+    """Tell whether the rows pass through steps of the configuration."""
+    resource = endpoints(chosen.config)[0][chosen.resource]
+    return isinstance(resource, dict) and bool(resource.get("processing_steps"))

@@ -97,9 +97,9 @@ class Table:
             if not name.startswith(("_dlt_", "_loader_")) and name not in wider
         ]
 
-    def normalized(self, field: str) -> str:
-        """Give the name of a field's column."""
-        return self._schema.naming.normalize_path(field)
+    def normalized(self, name: str) -> str:
+        """Give what dlt makes of a name."""
+        return self._schema.naming.normalize_path(name)
 
     def lacking(self, key: Sequence[str]) -> int:
         """Count the rows that lack a field of the key."""

@@ -11,7 +11,7 @@ import pytest
 from loader.check import check
 from loader.check.look import MAX_REQUESTS
 from tests.clock import DrivenClock
-from tests.end_to_end.support import Loading, sample_config
+from tests.end_to_end.support import Loading, columns_of, sample_config
 from tests.function import free_port
 from tests.sample_api import KEY, Behaviour, Failure, Row, SampleApi, World
 
@@ -309,3 +309,13 @@ def test_of_a_calm_api_nothing_is_said_but_what_it_lacks(case: Case, tmp_path: P
     assert (found["ok"], found["total"]) == (True, case.total)
     assert len(api.requests) == found["requests"] <= MAX_REQUESTS
     assert len(found["columns"]) >= 15
+
+
+@pytest.mark.parametrize(
+    "case", [pytest.param(HOSTILE[name], id=name) for name in ("two names for one column", "a cap")]
+)
+def test_columns_are_those_of_the_table(case: Case, tmp_path: Path) -> None:
+    with SampleApi(case.world()) as api:
+        told = {column["name"] for column in case.look(api, tmp_path)["columns"]}
+        case.loading(api, tmp_path).run()
+    assert told == {name for name in columns_of(tmp_path / "data", "contacts") if not name.startswith("_")}
