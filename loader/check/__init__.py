@@ -7,7 +7,7 @@ from loader.check.examination import examined
 from loader.check.findings import Checked, Finding
 from loader.clock import Clock
 from loader.deadline import Deadline, in_time
-from loader.destination import Destination, open_destination
+from loader.destination import open_destination
 from loader.errors import DestinationError
 from loader.failures import destination_errors, silent
 from loader.lease import Gate
@@ -42,15 +42,18 @@ def check(resource: str, settings: Settings, module: ModuleType, clock: Clock) -
     destination = open_destination(settings, Gate(), deadline)
     chosen = plan(description, resource)
     checked = examined(chosen, open_session(chosen.config, description.retries, deadline), destination)
-    if problem := _try_out(destination, Deadline(clock, clock.monotonic() + SECONDS_FOR_DESTINATION)):
+    if problem := _wrong_with_destination(settings, clock):
         checked.findings.append(Finding("destination", problem))
     return checked
 
 
-def _try_out(destination: Destination, deadline: Deadline) -> str:
+def _wrong_with_destination(settings: Settings, clock: Clock) -> str:
     """Say what is wrong with the destination; empty if nothing is."""
+    # the API may have taken all of its own time
+    deadline = Deadline(clock, clock.monotonic() + SECONDS_FOR_DESTINATION)
     try:
         with destination_errors():
+            destination = open_destination(settings, Gate(), deadline)
             in_time(destination.try_out, deadline, late=lambda _: silent())
     except DestinationError as error:
         return str(error).replace(" The place stays where it is, and the next run goes on there.", "")

@@ -21,7 +21,7 @@ from tests.fakes.bigquery import refusal
 from tests.fakes.environment import google_environment
 from tests.fakes.gcs import FakeGcs, binary
 from tests.function import ROOT
-from tests.sample_api import KEY, SampleApi, World
+from tests.sample_api import KEY, Behaviour, SampleApi, World
 
 
 def problems(loading: Loading) -> list[str]:
@@ -95,6 +95,8 @@ def test_data_sets_of_bigquery_and_what_may_be_done_in_them(api: SampleApi, bigq
     assert problems(loading) == []
     assert bigquery.tables() == []
     bigquery.front.meddle = lambda call, _: refusal("accessDenied") if "CREATE TABLE" in call.sql else None
-    [problem] = problems(loading)
-    assert "roles/bigquery.dataEditor" in problem
+    api.world.behave(Behaviour(daily_limit=0, daily_retry_after=50))
+    checked = check("contacts", loading.settings, loading.module(), DrivenClock())
+    assert [finding.code for finding in checked.findings] == ["unreachable", "destination"]
+    assert "roles/bigquery.dataEditor" in checked.findings[1].message
     assert bigquery.tables() == []
