@@ -5,8 +5,10 @@ first request, keeps it after each page, and ends the reading when the chunk is 
 """
 
 import copy
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Protocol, Self
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
@@ -58,6 +60,9 @@ class Listener(Protocol):
     def next_place(self, place: Place | None) -> None:
         """Take note of where the next page is; None where there is no next page."""
 
+    def follow(self, following: Sequence[Request]) -> None:
+        """Take note of what will be asked for next, if all goes on as it did."""
+
     def is_full(self) -> bool:
         """Tell whether reading ends here for this time, though there are more pages."""
 
@@ -70,6 +75,8 @@ class Reading:
     primary_key: PrimaryKey = None
     selector: str | None = None
     """Where the rows are in an answer; None where dlt finds it."""
+    pages_in_flight: int = 1
+    """So many pages may be asked for at once."""
 
 
 def place_is_known(paginator: BasePaginator | None) -> bool:
@@ -104,6 +111,10 @@ class PlacedPaginator(BasePaginator):
         self.first_page: list[str] = []
         self.last_page: list[str] = []
         self.first_total: int | None = None
+        self.end: int | None = None
+        """The number behind that of the last page, where a paginator by page number is told how many there are."""
+        self.page_size = 0
+        """The most rows that a page had."""
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         # dlt copies a client's paginator for each reading; who listens stays the same
@@ -173,7 +184,11 @@ class PlacedPaginator(BasePaginator):
             return
         else:
             self.inner.update_state(response, rows)
+        if isinstance(self.inner, PageNumberPaginator) and self.inner.total_path:
+            pages = total_of(response, str(self.inner.total_path))
+            self.end = None if pages is None else pages + self.inner.base_index
         self.first_page, self.last_page = self.first_page or keys, keys
+        self.page_size = max(self.page_size, len(keys))
         self.tally.add(keys)
         self.listener.page_read(len(rows), self._evidence(response), self.token)
 
@@ -194,6 +209,24 @@ class PlacedPaginator(BasePaginator):
         assert self.inner is not None  # noqa: S101 - `update_state` comes first
         self.inner.update_request(request)
         self.listener.next_place(self.next_place(self.inner, request) if self.inner.has_next_page else None)
+        self.tell_what_follows(request)
+
+    def tell_what_follows(self, request: Request) -> None:
+        """Tell the requests of the next pages, as many as may be under way."""
+        inner, numbers = self.inner, self.numbers_ahead()
+        if isinstance(inner, RangePaginator):
+            following = islice(numbers, self.reading.pages_in_flight)
+            self.listener.follow([asking_for(inner, request, number) for number in following])
+
+    def numbers_ahead(self) -> Iterator[int]:
+        """Give the number of the next page, and of those behind it; other paginators learn each from the one before."""
+        inner = self.inner
+        if type(inner) is not PageNumberPaginator or not inner.has_next_page:
+            return
+        yield inner.current_value
+        if len(self.last_page) == self.page_size:
+            ends = [end for end in (inner.maximum_value, self.end) if end is not None]
+            yield from range(inner.current_value + 1, min(ends, default=sys.maxsize))
 
     def next_place(self, inner: BasePaginator, request: Request) -> dict[str, Any]:
         """Give the place of the page that `request` asks for."""
@@ -284,6 +317,20 @@ class OffsetGuard(PlacedPaginator):
         self.inner.update_request(request)
         place = {"offset": self.rounds.offset, "rounds": self.rounds.state()}
         self.listener.next_place(None if self.rounds.is_done else place)
+        self.tell_what_follows(request)
+
+    def numbers_ahead(self) -> Iterator[int]:
+        """Give the offset to ask for next, and those behind it."""
+        return self.rounds.offsets_ahead(self._maximum())
+
+
+def asking_for(inner: RangePaginator, request: Request, number: int) -> Request:
+    """Give a request that asks for another page than `request`."""
+    other, paginator = copy.copy(request), copy.copy(inner)
+    other.params, other.json = copy.copy(request.params), copy.deepcopy(request.json)
+    paginator.current_value = number
+    paginator.update_request(other)
+    return other
 
 
 def nonsense(response: Response, selector: str | None) -> str:

@@ -1,7 +1,7 @@
 """Reads the pages of one chunk: from the place on, until the chunk is full, the time is up, or the pass ends."""
 
 import enum
-from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -14,9 +14,10 @@ from loader.chunk import Bounds
 from loader.clock import Clock
 from loader.deadline import Deadline
 from loader.errors import ApiError
+from loader.exchange import TimeIsUpError
 from loader.paging import Place
 from loader.place import Completed, Pass, Record
-from loader.session import RetryPolicy, Session, TimeIsUpError
+from loader.session import RetryPolicy, Session
 from loader.verdict import Evidence, checks, combined, verified
 
 _Page = TypeVar("_Page")
@@ -164,6 +165,13 @@ class Reader:
         if not self.may_pause:
             # the pages of a dependent resource may come after its parent's generator has ended
             self._keep()
+
+    def follow(self, following: Sequence[requests.Request]) -> None:
+        """Let the next pages be asked for ahead: those that are likely to be read while there is time."""
+        left = self._patience().left()
+        if self.may_pause and self.page_seconds * len(following) > left:
+            following = following[: max(int(left / self.page_seconds), 1)]
+        self._session.follow(following)
 
     def is_full(self) -> bool:
         """Tell whether reading ends here for this time."""

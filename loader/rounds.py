@@ -5,7 +5,7 @@ looked at once more, until rows are met that are there as they were; what comes 
 pages took time, too, and is followed by another one. Pure, like the walk.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -75,6 +75,19 @@ class Rounds:
     def offset(self) -> int:
         """The offset to ask for next."""
         return (self.lap or self.walk).offset
+
+    def offsets_ahead(self, maximum: int | None = None) -> Iterator[int]:
+        """Give the offset to ask for next, and those that follow while all is calm; none if all was read.
+
+        Args:
+            maximum: offset behind the last row that is to be read, if there is one.
+        """
+        if self.is_done:
+            return
+        yield self.offset
+        if not self.lap:
+            ends = [end for end in (maximum, self.total) if end is not None]
+            yield from self.walk.offsets_ahead(min(ends, default=None))
 
     @property
     def neighbours(self) -> bool | None:

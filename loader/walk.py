@@ -5,7 +5,8 @@ are new. Consecutive pages share rows. Where a page does not show the end of wha
 in before it, and the walk goes back (or forth) until it does.
 """
 
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -137,6 +138,27 @@ class Walk:
             self._go_on(len(keys), total, has_new=bool(new), ends_when_empty=ends_when_empty)
         return new or []
 
+    def offsets_ahead(self, end: int | None) -> Iterator[int]:
+        """Give the offsets that follow the next one while all is calm.
+
+        Args:
+            end: offset behind the last row, as far as is known. One that was passed is wrong.
+        """
+        if self.steps or len(self.last_page) < self.page_size or not self.page_size:
+            return
+        offset, shared, overlap, calm_pages = self.offset, self.shared, self.overlap, self.calm_pages
+        if end is None or end < offset + shared:
+            end = sys.maxsize
+        while True:
+            if shared:
+                overlap, calm_pages = self._calmer(overlap, calm_pages + 1)
+            behind = offset + self.page_size
+            shared = self._shared(overlap)
+            if behind >= end:
+                return
+            offset = behind - shared
+            yield offset
+
     def _new_rows(self, keys: Sequence[str], contents: Sequence[str]) -> list[int] | None:
         """Give the indexes of a page's new rows; None where it does not follow on what was read."""
         if self.is_lost or not self.trail.length or not self.shared:
@@ -185,10 +207,11 @@ class Walk:
         self.sizes_vary |= is_short
         self.pages += has_new
         goes_past = not has_new and not ends_when_empty
-        self.shared = (
-            0 if self.is_lost or goes_past else max(min(self.overlap, self.page_size - 1, self.trail.length), 0)
-        )
+        self.shared = 0 if goes_past else self._shared(self.overlap)
         self.offset = behind - self.shared
+
+    def _shared(self, overlap: int) -> int:
+        return 0 if self.is_lost else max(min(overlap, self.page_size - 1, self.trail.length), 0)
 
     def _step(self, keys: Sequence[str]) -> None:
         """Go to where the end of what was read may be."""
@@ -242,13 +265,16 @@ class Walk:
     def _adapt(self, known: int, *, is_shifted: bool) -> None:
         """Share more rows while rows vanish, fewer again while all is calm."""
         if known == self.shared and not is_shifted:
-            self.calm_pages += 1
-            if self.calm_pages >= CALM_PAGES and self.overlap > 1:
-                self.overlap, self.calm_pages = self.overlap - 1, 0
+            self.overlap, self.calm_pages = self._calmer(self.overlap, self.calm_pages + 1)
             return
         self.is_calm, self.calm_pages = False, 0
         if known < self.shared and not self.steps:
             self._share(max(self.overlap, 2 * (self.shared - known) + 1))
+
+    @staticmethod
+    def _calmer(overlap: int, calm_pages: int) -> tuple[int, int]:
+        """Give the overlap after so many pages in which nothing vanished, and how many of them count on."""
+        return (overlap - 1, 0) if calm_pages >= CALM_PAGES and overlap > 1 else (overlap, calm_pages)
 
     def _share(self, rows: int) -> None:
         self.overlap = max(min(rows, self.page_size // 4, DENSE // 2), 1)
