@@ -63,6 +63,9 @@ class Listener(Protocol):
     def follow(self, following: Sequence[Request]) -> None:
         """Take note of what will be asked for next, if all goes on as it did."""
 
+    def is_ahead(self) -> bool:
+        """Tell whether the page at hand was asked for before the one before it had come."""
+
     def is_full(self) -> bool:
         """Tell whether reading ends here for this time, though there are more pages."""
 
@@ -272,7 +275,9 @@ class OffsetGuard(PlacedPaginator):
         behind = self.rounds.offset + len(rows)
         keys = key_hashes(rows, self.reading.primary_key)
         try:
-            new = self.rounds.page(keys, content_hashes(rows), total, ends_when_empty=ends_when_empty)
+            new = self.rounds.page(
+                keys, content_hashes(rows), total, ends_when_empty=ends_when_empty, is_ahead=self.listener.is_ahead()
+            )
         except SamePageError:
             self.asks_again = True
             rows.clear()
@@ -302,7 +307,8 @@ class OffsetGuard(PlacedPaginator):
 
     def _end_as_configured(self, response: Response, behind: int) -> None:
         """End the walk where the configuration says so, or where the API says that there is no more."""
-        if self.rounds.lap or self.rounds.is_done or self.rounds.walk.steps:
+        if self.rounds.lap or self.rounds.is_done or self.rounds.walk.steps or self.listener.is_ahead():
+            # what was asked for ahead shows no end: see `walk`
             return
         ends = [self._maximum(), None if self.inner.stop_after_empty_page else self.rounds.total]
         is_behind = any(end is not None and behind >= end for end in ends)

@@ -173,6 +173,10 @@ class Reader:
             following = following[: max(int(left / self.page_seconds), 1)]
         self._session.follow(following)
 
+    def is_ahead(self) -> bool:
+        """Tell whether the page at hand was asked for before the one before it had come."""
+        return self._session.was_ahead
+
     def is_full(self) -> bool:
         """Tell whether reading ends here for this time."""
         asked_at, self._asked_at = self._asked_at, self._clock.monotonic()

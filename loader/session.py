@@ -60,9 +60,10 @@ class Ahead:
     request: requests.Request
     exchange: Exchange
 
-    def is_for(self, request: requests.Request) -> bool:
-        """Tell whether it asks for the same, before it was signed."""
-        return all(getattr(self.request, name) == getattr(request, name) for name in _ASKS)
+
+def _is_same(one: requests.Request, other: requests.Request) -> bool:
+    """Tell whether both ask for the same, before they are signed."""
+    return all(getattr(one, name) == getattr(other, name) for name in _ASKS)
 
 
 _ASKS = ("method", "url", "params", "json", "data")
@@ -92,8 +93,11 @@ class Session(requests.Session):
         """Requests sent so far, retries included."""
         self.retries = 0
         """Retries among them."""
+        self.was_ahead = False
+        """Whether the last answer is to a request that was sent ahead."""
         self._manners = Manners(pages_in_flight)
         self._following: Sequence[requests.Request] = ()
+        self._lead: PreparedRequest | None = None
         self._ahead: list[Ahead] = []
         self._answered_at = 0.0
 
@@ -102,15 +106,15 @@ class Session(requests.Session):
         return self
 
     def follow(self, following: Sequence[requests.Request]) -> None:
-        """Say what will be asked for next, in this order; it is sent when the first of it is asked for.
+        """Say what will be asked for next, in this order: the others are sent when the first of them is asked for.
 
         What is under way and is not among it was asked for in vain.
         """
         self._following = following[: self.pages_in_flight]
-        in_vain = [ahead for ahead in self._ahead if not any(map(ahead.is_for, self._following))]
-        for ahead in in_vain:
-            self._ahead.remove(ahead)
-            ahead.exchange.drop()
+        for ahead in list(self._ahead):
+            if not any(_is_same(ahead.request, request) for request in self._following):
+                self._ahead.remove(ahead)
+                ahead.exchange.drop()
 
     def close(self) -> None:
         """Drop what is under way; the inner session is its owner's."""
@@ -126,10 +130,15 @@ class Session(requests.Session):
             self.deadline = before
 
     def prepare_request(self, request: requests.Request) -> PreparedRequest:
-        """Prepare a request; signing it may ask a token server, which ends by the deadline too."""
-        for ahead in self._ahead:
-            if ahead.is_for(request):
-                return ahead.exchange.request
+        """Prepare a request, unless it is under way already."""
+        ahead = next((ahead.exchange.request for ahead in self._ahead if _is_same(ahead.request, request)), None)
+        prepared = ahead or self._signed(request)
+        if self._following and _is_same(self._following[0], request):
+            self._lead = prepared
+        return prepared
+
+    def _signed(self, request: requests.Request) -> PreparedRequest:
+        """Prepare a request; signing it may ask a token server (through this session), by the deadline too."""
         return in_time(
             lambda: self.inner.prepare_request(request),
             self.deadline,
@@ -161,12 +170,14 @@ class Session(requests.Session):
     def _send_once(self, request: PreparedRequest, kwargs: Mapping[str, Any]) -> Response:
         if not self.deadline.left():
             raise TimeIsUpError("the time was up before a page was asked for")
-        exchange = self._under_way(request) or self._begin_in_turn(request, kwargs)
-        self._send_ahead()
+        ahead = self._under_way(request)
+        exchange = ahead or self._begin_in_turn(request, kwargs)
+        if request is self._lead:
+            self._send_ahead()
         try:
             response = exchange.answer(self.deadline)
         finally:
-            self._answered_at = exchange.ended_at
+            self._answered_at, self.was_ahead = exchange.ended_at, ahead is not None
         # hooks judge a whole answer (dlt raises for its status in one), so they come after its body
         for hook in request.hooks.get("response", []):
             response = hook(response, **kwargs) or response
@@ -198,13 +209,13 @@ class Session(requests.Session):
     def _send_ahead(self) -> None:
         """Send what follows, as far as that is allowed."""
         for request in self._following[1:]:
-            if any(ahead.is_for(request) for ahead in self._ahead):
+            if any(_is_same(ahead.request, request) for ahead in self._ahead):
                 continue
             if self._manners.held(self.deadline.clock.monotonic()):
                 return
             # what is wrong with it will be raised when it is asked for
             with suppress(requests.RequestException, TimeIsUpError):
-                prepared = self.prepare_request(request)
+                prepared = self._signed(request)
                 kwargs = self.merge_environment_settings(prepared.url, {}, None, None, None)
                 exchange = self._begin(prepared, kwargs)
                 if exchange is None:

@@ -231,6 +231,10 @@ class Bystander:
     def follow(self, following: Sequence[requests.Request]) -> None:
         """Ask for nothing ahead: between two pages of a parent come those of its children."""
 
+    def is_ahead(self) -> bool:
+        """Tell that it was not."""
+        return False
+
     def is_full(self) -> bool:
         """Read on."""
         return False

@@ -115,7 +115,13 @@ class Walk:
         return {**asdict(self), "last_page": ()}
 
     def page(
-        self, keys: Sequence[str], contents: Sequence[str], total: int | None, *, ends_when_empty: bool = True
+        self,
+        keys: Sequence[str],
+        contents: Sequence[str],
+        total: int | None,
+        *,
+        ends_when_empty: bool = True,
+        is_ahead: bool = False,
     ) -> list[int]:
         """Take a page; give the indexes of its new rows, and set the offset to ask for next.
 
@@ -124,25 +130,30 @@ class Walk:
             contents: a hash of each row, with all that is in it: a row that was touched is none that was read.
             total: how many rows the list has, as the API says; None where it does not.
             ends_when_empty: whether a page without new rows is the last.
+            is_ahead: whether the page was asked for before the one before it had come. Where such a page does not
+                simply go on, it is asked for again: it may be older than the one before it, and show an end to which
+                rows have moved meanwhile.
 
         Raises:
             SamePageError: the API ignores the offset.
         """
-        if self._is_same(keys):
+        if (is_ahead and tuple(keys) == self.last_page) or self._is_same(keys):
             return []
         self.requests += 1
         self.page_size = max(self.page_size, len(keys))
-        new = self._new_rows(keys, contents)
-        if new is not None:
+        new = self._new_rows(keys, contents, is_ahead=is_ahead)
+        if new is not None and (new or not is_ahead):
             self._remember(keys, contents, new)
-            self._go_on(len(keys), total, has_new=bool(new), ends_when_empty=ends_when_empty)
+            # what was asked for ahead shows no end
+            self._go_on(len(keys), None if is_ahead else total, has_new=bool(new), ends_when_empty=ends_when_empty)
         return new or []
 
     def offsets_ahead(self, end: int | None) -> Iterator[int]:
         """Give the offsets that follow the next one while all is calm.
 
         Args:
-            end: offset behind the last row, as far as is known. One that was passed is wrong.
+            end: offset behind the last row, as far as is known; the last page is not asked for ahead. One that was
+                passed is wrong.
         """
         if self.steps or len(self.last_page) < self.page_size or not self.page_size:
             return
@@ -152,14 +163,13 @@ class Walk:
         while True:
             if shared:
                 overlap, calm_pages = self._calmer(overlap, calm_pages + 1)
-            behind = offset + self.page_size
             shared = self._shared(overlap)
-            if behind >= end:
+            offset += self.page_size - shared
+            if offset + self.page_size >= end:
                 return
-            offset = behind - shared
             yield offset
 
-    def _new_rows(self, keys: Sequence[str], contents: Sequence[str]) -> list[int] | None:
+    def _new_rows(self, keys: Sequence[str], contents: Sequence[str], *, is_ahead: bool) -> list[int] | None:
         """Give the indexes of a page's new rows; None where it does not follow on what was read."""
         if self.is_lost or not self.trail.length or not self.shared:
             self.is_unchecked |= bool(self.trail.length and keys) and not self.is_lost
@@ -167,7 +177,8 @@ class Walk:
         rows = self._told_apart(keys, contents)
         meeting = (self.trail.meet(rows) or self._edge(rows)) if self.has_keys else self.trail.meet_exactly(rows)
         if meeting is None:
-            self._step(rows)
+            if not is_ahead:
+                self._step(rows)
             return None
         self.has_met = True
         self._adapt(meeting.known, is_shifted=bool(meeting.inserted))
