@@ -174,18 +174,22 @@ class Walk:
         if self.is_lost or not self.trail.length or not self.shared:
             self.is_unchecked |= bool(self.trail.length and keys) and not self.is_lost
             return list(range(len(keys)))
-        rows = self._told_apart(keys, contents)
+        if not is_ahead:
+            self._look_for_volatility(keys, contents)
+        rows = keys if self.is_volatile else contents
         meeting = (self.trail.meet(rows) or self._edge(rows)) if self.has_keys else self.trail.meet_exactly(rows)
         if meeting is None:
-            if not is_ahead:
+            if is_ahead:
+                self._share(2 * self.overlap + 1)
+            else:
                 self._step(rows)
             return None
         self.has_met = True
         self._adapt(meeting.known, is_shifted=bool(meeting.inserted))
         return [*meeting.inserted, *range(meeting.index + 1, len(keys))]
 
-    def _told_apart(self, keys: Sequence[str], contents: Sequence[str]) -> Sequence[str]:
-        """Give what rows are recognized by: their contents, or their keys where contents change by themselves."""
+    def _look_for_volatility(self, keys: Sequence[str], contents: Sequence[str]) -> None:
+        """Find out whether contents change by themselves; then rows are recognized by their keys."""
         if not self.is_volatile:
             pairs = zip(keys, contents, strict=True)
             again = [self.recent[key] == content for key, content in pairs if key in self.recent]
@@ -193,7 +197,6 @@ class Walk:
                 self.is_volatile = True
                 first = self.trail.length - len(self.recent)
                 self.trail.ordinals = {key: first + number for number, key in enumerate(self.recent)}
-        return keys if self.is_volatile else contents
 
     def _remember(self, keys: Sequence[str], contents: Sequence[str], new: Sequence[int]) -> None:
         rows = keys if self.is_volatile else contents
