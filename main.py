@@ -27,9 +27,11 @@ TASK_HEADER = "X-CloudTasks-TaskName"
 def load(request: flask.Request) -> flask.Response:
     """Answer a request: POST runs a resource, GET tells what is committed."""
     started = SystemClock().monotonic()
-    log.install(read(os.environ)[0].log_level)
+    settings, _ = read(os.environ)
+    log.install(settings.log_level)
     report = Report()
-    body, code = answered(lambda: _answer(request, started, report), report)
+    with log.of_a_request(request.headers, settings.project):
+        body, code = answered(lambda: _answer(request, started, report), report)
     return flask.Response(json.dumps(body) + "\n", code, mimetype="application/json")
 
 

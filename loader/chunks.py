@@ -203,12 +203,15 @@ class Chunks:
         report.schema_changes += new_columns(loaded)
         report.passed(reader.current, reader.completed)
         logger.info(
-            "%s: chunk %d committed: %d rows, %d pages; read in %.1f s, committed in %.1f s; next place: %s.",
+            "%s: chunk %d committed: %d rows, %d pages; read in %.1f s, %d requests so far, %d of them retries; "
+            "committed in %.1f s; next place: %s.",
             report.resource,
             report.chunks + 1,
             rows,
             reader.pages_read,
             reader.seconds,
+            self._session.requests,
+            self._session.retries,
             commit.seconds,
             report.place or "none, the pass is read",
         )

@@ -1,6 +1,7 @@
 """How dlt is set up here: defaults under the user's own variables, and one second less sleep per load."""
 
 import importlib
+import logging
 import threading
 from typing import Any
 
@@ -68,5 +69,9 @@ def _apply(destination: str) -> None:
         # dlt has set itself up at its import, telemetry and all, before it could see this provider
         stop_telemetry()
         context.initialize_runtime()
+        # what dlt has to say goes where all else goes, and not past it to standard error
+        theirs = logging.getLogger("dlt")
+        theirs.handlers.clear()
+        theirs.propagate = True
     # by name: `dlt.pipeline` is a function to the outside
     importlib.import_module("dlt.pipeline.pipeline").Load = QuickLoad  # type: ignore[attr-defined]

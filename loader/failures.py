@@ -29,7 +29,7 @@ def explained(chosen: Plan) -> Iterator[None]:
                 raise does_not_fit(chosen, cause) from failed
             if isinstance(cause, DataValidationError):
                 raise SettingsError(
-                    f"The rows do not fit the schema_contract of {chosen.resource}: {cause}. "
+                    f"The rows do not fit the schema_contract of {chosen.resource}: {_broken(cause)}. "
                     "Change the contract in source_config.py, or the columns that it allows."
                 ) from failed
         if failed.step in {"load", "sync"}:
@@ -70,11 +70,19 @@ def destination_errors() -> Iterator[None]:
 
 def destination_failed(cause: BaseException) -> DestinationError:
     """Say that the destination failed, and with what."""
-    first_line = str(cause).strip().split("\n", 1)[0][:300]
+    # the text of these repeats the value that they could not take, and no row belongs into a log
+    shows_values = isinstance(cause, ValueError | TypeError | LookupError)
+    first_line = "" if shows_values else ": " + str(cause).strip().split("\n", 1)[0][:300]
     return DestinationError(
-        f"The destination failed with {type(cause).__name__}: {first_line}. The place stays where it is, and the next "
+        f"The destination failed with {type(cause).__name__}{first_line}. The place stays where it is, and the next "
         "run goes on there. Look at the destination, and at what this function's service account may do in it."
     )
+
+
+def _broken(contract: DataValidationError) -> str:
+    """Say which contract is broken, and where; dlt's own text shows the keys of rows."""
+    column = f", column {contract.column_name}" if contract.column_name else ""
+    return f"table {contract.table_name}{column}: {contract.schema_entity} is {contract.contract_mode}"
 
 
 def silent() -> DestinationError:

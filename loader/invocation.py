@@ -2,9 +2,10 @@
 
 import threading
 from collections.abc import Callable
+from datetime import datetime
 from types import ModuleType
 
-from loader import continuation
+from loader import continuation, log
 from loader.deadline import SECONDS_TO_ANSWER, Deadline, in_time
 from loader.errors import BusyError, DestinationError, LoaderError, SettingsError
 from loader.report import Report
@@ -42,6 +43,22 @@ def invoke(
     Raises:
         LoaderError: whose class says whose fault it is.
     """
+    log.label(source=str(module.NAME), resource=order.resource)
+    try:
+        _invoke(order, settings, module, deadline, report, progress, task_name)
+    finally:
+        _tell_end(report, deadline.clock.time())
+
+
+def _invoke(
+    order: Order,
+    settings: Settings,
+    module: ModuleType,
+    deadline: Deadline,
+    report: Report,
+    progress: Callable[[Report], None],
+    task_name: str | None,
+) -> None:
     _abandoned[:] = [thread for thread in _abandoned if thread.is_alive()]
     if _abandoned:
         raise BusyError(
@@ -59,6 +76,26 @@ def invoke(
     if report.status == "paused":
         last_moment = deadline.earlier(-GRACE_SECONDS)
         report.continued = continuation.enqueue(settings, module.NAME, report, last_moment, task_name)
+
+
+def _tell_end(report: Report, now: float) -> None:
+    """Log the line on which alerts are built; `now` is seconds since 1970."""
+    since = report.waiting_since
+    log.tell(
+        "%s: the run ends %s: %d rows, %d pages and %d chunks in %.1f s%s.",
+        report.resource,
+        report.status,
+        report.rows,
+        report.pages,
+        report.chunks,
+        report.seconds,
+        f"; {report.reason}" if report.reason else "",
+        resource=report.resource,
+        status=report.status,
+        verified=(report.current_pass or {}).get("verified"),
+        rows=report.rows,
+        seconds_since_complete=max(round(now - datetime.fromisoformat(since).timestamp()), 0) if since else None,
+    )
 
 
 def _abandon(run: Run, thread: threading.Thread) -> LoaderError:

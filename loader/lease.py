@@ -4,6 +4,7 @@ It lives at the destination, where every instance of the function can see it. It
 blocks nobody for long, and is renewed while the run works.
 """
 
+import contextvars
 import threading
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
@@ -62,7 +63,8 @@ class Lease:
         self._note: dict[str, Any] = {}
         self._released = threading.Event()
         self._expires_at = expiry(deadline)
-        threading.Thread(target=self._keep_renewing, name="loader-lease", daemon=True).start()
+        context = contextvars.copy_context()
+        threading.Thread(target=context.run, args=(self._keep_renewing,), name="loader-lease", daemon=True).start()
 
     @classmethod
     def take(cls, store: LeaseStore, deadline: Deadline) -> "Lease | None":

@@ -17,7 +17,7 @@ from loader.errors import ApiError
 from loader.exchange import TimeIsUpError
 from loader.paging import Place
 from loader.place import Completed, Pass, Record
-from loader.session import RetryPolicy, Session
+from loader.session import MovedError, RetryPolicy, Session
 from loader.verdict import Evidence, checks, combined, verified
 
 _Page = TypeVar("_Page")
@@ -248,10 +248,9 @@ def explained(error: Exception, policy: RetryPolicy, *, is_at_reference: bool = 
             f"The API answers nonsense, also after {policy.max_retries} retries: {error}. "
             "Look at the resource's path, data_selector and paginator in source_config.py, and at the API."
         )
-    if isinstance(error, requests.JSONDecodeError):
-        return ApiError(
-            "The API answered with something that is no JSON. Look at the resource's path in source_config.py."
-        )
+    for kind, message in _MESSAGES.items():
+        if isinstance(error, kind):
+            return ApiError(message)
     if isinstance(error, requests.RequestException):
         return ApiError(
             f"The API could not be reached after {policy.max_retries} retries: {type(error).__name__}. "
@@ -262,6 +261,22 @@ def explained(error: Exception, policy: RetryPolicy, *, is_at_reference: bool = 
         "missing or of another kind. Look at the paginator's paths."
     )
 
+
+_MESSAGES = {
+    requests.JSONDecodeError: (
+        "The API answered with something that is no JSON. Look at the resource's path in source_config.py."
+    ),
+    requests.TooManyRedirects: (
+        "The API redirects in a circle. Look at BASE_URL and at the resource's path in source_config.py."
+    ),
+    UnicodeEncodeError: (
+        "The request could not be sent: a header has a character that HTTP does not allow there. Look at the key."
+    ),
+    MovedError: (
+        "The API redirects to another host, and the key is not sent there. If you trust it, put it into BASE_URL."
+    ),
+}
+"""What to say of errors that are the same whatever the request was."""
 
 _REFUSED = 4
 """Hundreds of the status codes that say that the request was wrong."""

@@ -48,6 +48,8 @@ class Report:
     """Whether it was to forget place and incremental cursors."""
     pass_is_kept: bool = False
     """Whether the pass is committed, if only its beginning, so that a later run can go on with it."""
+    waiting_since: str | None = None
+    """When a pass of it was last complete, or the one under way began if none was; None while that is not known."""
     lease: str = ""
     """The number of the lease that it held."""
     wake_at: float | None = None
@@ -82,6 +84,8 @@ class Report:
     def passed(self, current: Pass, completed: Completed | None) -> None:
         """Take over what is committed of the pass."""
         self.place = None if completed else shown(current.place)
+        if completed:
+            self.waiting_since = completed.completed_at
         self.current_pass = {
             "started_at": current.started_at,
             "rows": current.rows,

@@ -9,14 +9,14 @@ from typing import Any
 
 import dlt
 
-from loader import dlt_settings
+from loader import dlt_settings, log
 from loader.chunks import Chunks
 from loader.deadline import Deadline
 from loader.destination import Destination, open_destination
 from loader.failures import destination_errors
 from loader.lease import Gate, Lease
 from loader.log import logger
-from loader.place import STATE_KEY, Record, resource_state
+from loader.place import STATE_KEY, Record, resource_state, shown
 from loader.reader import now
 from loader.report import Report
 from loader.secret import SecretManager
@@ -129,10 +129,22 @@ class Run:
                     started_at,
                 )
                 record = replace(record, current=None)
-        if not chosen.may_pause:
-            logger.info("%s is read in one run: %s.", chosen.resource, chosen.why_whole)
         self.report.pass_is_kept = record.current is not None
-        return replace(record, fingerprint=chosen.fingerprint).began(now(self._deadline.clock))
+        begun = replace(record, fingerprint=chosen.fingerprint).began(now(self._deadline.clock))
+        self._tell_beginning(chosen, begun)
+        return begun
+
+    def _tell_beginning(self, chosen: Plan, record: Record) -> None:
+        assert record.current is not None  # noqa: S101 - it has just begun
+        log.label(**{"pass": record.current.started_at})
+        self.report.waiting_since = record.last.completed_at if record.last else record.current.started_at
+        if not self.report.pass_is_kept:
+            what = "a new pass" + ("" if chosen.may_pause else f", in this one run, because {chosen.why_whole}")
+        elif record.current.finished:
+            what = f"all pages of the pass of {record.current.started_at} are read, and the rest is folded"
+        else:
+            what = f"the pass of {record.current.started_at} goes on at {shown(record.current.place)}"
+        log.tell("%s: a run begins: %s.", chosen.resource, what)
 
     def _unknown(self, kept: Mapping[str, Any], chosen: Plan) -> Record:
         """Give the record of a resource that has none, or one of another version of this program."""

@@ -22,6 +22,10 @@ TRANSIENT = (requests.ConnectionError, requests.Timeout, requests.exceptions.Chu
 """Errors of the network after which a request is tried again, like dlt does."""
 
 
+class MovedError(requests.RequestException):
+    """The API redirects to another host, which must not get the key."""
+
+
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
     """When a request is tried again."""
@@ -84,6 +88,8 @@ class Session(requests.Session):
     ) -> None:
         super().__init__()
         self.inner = inner
+        # requests takes only `Authorization` out before it follows; a key may stand in any header
+        inner.rebuild_auth = self._stay  # type: ignore[method-assign]
         self.policy = policy
         self.deadline = deadline
         """When a request is given up; the reader moves it (see `until`)."""
@@ -144,6 +150,16 @@ class Session(requests.Session):
             self.deadline,
             late=lambda _: TimeIsUpError("a request could not be signed in time"),
         )
+
+    def _stay(self, request: PreparedRequest, response: Response) -> None:
+        """Let a redirect stay with its host.
+
+        Raises:
+            MovedError: it leads elsewhere.
+        """
+        if self.inner.should_strip_auth(response.request.url, request.url):  # type: ignore[no-untyped-call]
+            raise MovedError(response=response)
+        requests.Session.rebuild_auth(self.inner, request, response)  # type: ignore[no-untyped-call]
 
     def merge_environment_settings(self, *args: Any, **kwargs: Any) -> Any:
         """Give proxies and certificates, as the inner session has them."""

@@ -56,6 +56,12 @@ class Settings:
             raise SettingsError("The settings are wrong. " + " ".join(problems))
         return settings
 
+    @property
+    def project(self) -> str | None:
+        """The Google Cloud project, as far as another setting names it."""
+        named = self.api_key_secret or self.tasks_queue
+        return named.split("/")[1] if named else None
+
 
 def read(environment: Mapping[str, str]) -> tuple[Settings, list[str]]:
     """Read what is right of the settings, and say what is wrong: a sentence per variable."""
@@ -68,8 +74,8 @@ def read(environment: Mapping[str, str]) -> tuple[Settings, list[str]]:
         try:
             values[name.lower()] = check(text)
         except ValueError as error:
-            # a key is never shown, not even a wrong one
-            shown = "" if name == "API_KEY" else f", but is {text!r}"
+            # a key is never shown, not even one that was put where the name of its secret belongs
+            shown = "" if name.startswith("API_KEY") and not text.startswith("projects/") else f", but is {text!r}"
             problems.append(f"{name} must be {error}{shown}.")
     settings = Settings(**values)  # type: ignore[arg-type]
     if settings.tasks_queue:

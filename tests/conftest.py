@@ -2,6 +2,8 @@
 
 import dataclasses
 import logging
+import sys
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -18,10 +20,15 @@ def nothing_set(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def own_log() -> Iterator[None]:
+def own_log(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Put logging back as it was, after a test that installs the product's."""
-    root, loader = logging.getLogger(), logging.getLogger(log.NAME)
-    before, level = list(root.handlers), loader.level
+    for module, hook in ((sys, "excepthook"), (sys, "unraisablehook"), (threading, "excepthook")):
+        monkeypatch.setattr(module, hook, getattr(module, hook))
+    factory, root = logging.getLogRecordFactory(), logging.getLogger()
+    before, levels = list(root.handlers), {name: logging.getLogger(name).level for name in (log.NAME, log.CHATTY)}
     yield
+    logging.captureWarnings(capture=False)
+    logging.setLogRecordFactory(factory)
     root.handlers[:] = before
-    loader.setLevel(level)
+    for name, level in levels.items():
+        logging.getLogger(name).setLevel(level)

@@ -9,6 +9,10 @@ from urllib.parse import quote, quote_plus
 
 import pytest
 
+from loader.clock import SystemClock
+from loader.deadline import Deadline
+from loader.errors import SettingsError
+from loader.secret import fetch
 from tests.end_to_end.support import columns_of, ids_of, rows_of
 from tests.fakes import FakeMetadata, FakeSecretManager, google_environment
 from tests.function import ROOT, Function
@@ -199,7 +203,7 @@ def test_another_method_is_told_which_are_allowed(with_total: Setup, method: str
 
 
 TROUBLE: list[Any] = [
-    pytest.param("denied", "access to", "roles/secretmanager.secretAccessor", id="denied"),
+    pytest.param("denied", "is denied", "roles/secretmanager.secretAccessor", id="denied"),
     pytest.param("disabled", "is disabled or destroyed", "Enable it", id="disabled"),
     pytest.param("missing", "is missing", "Create the secret", id="missing"),
     pytest.param(b"\n", "is malformed: its payload is empty", "Add a version", id="empty"),
@@ -220,10 +224,22 @@ def test_a_key_that_cannot_be_read_is_named_with_what_to_do(
     assert len(without_total.api.requests) == before
 
 
+def test_a_secret_manager_that_hangs_is_not_waited_for_beyond_the_deadline(
+    tmp_path: Path, google: FakeMetadata, secrets: FakeSecretManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in google_environment(tmp_path, google, secret_manager=secrets).items():
+        monkeypatch.setenv(name, value)
+    secrets.versions[VERSION] = "hang"
+    clock = SystemClock()
+    with pytest.raises(SettingsError, match="Secret Manager did not answer"):
+        fetch(VERSION, Deadline(clock, clock.monotonic() + 0.5))
+
+
 def test_a_rotated_key_is_seen_by_the_next_run(without_total: Setup, secrets: FakeSecretManager) -> None:
     secrets.versions[VERSION] = b"the wrong key"
     refused = without_total.function.post({"resource": "teams"})
     assert (refused.status_code, refused.json()["error"]["type"]) == (502, "api")
+    assert "The API answered 401" in refused.json()["error"]["message"]
     secrets.versions[VERSION] = KEY.encode()
     assert without_total.function.post({"resource": "teams"}).status_code == 200
 
@@ -259,7 +275,7 @@ def test_a_json_object_in_the_secret_answers_for_several_names(
             response = function.post({"resource": "teams"})
             error = response.json()["error"]
             assert (response.status_code, error["type"]) == (500, "settings")
-            assert "CLIENT_SECRET" in error["message"]
+            assert "asks dlt for client_secret, which has no value. Set CLIENT_SECRET" in error["message"]
             assert "hush-hush" not in function.log
 
 

@@ -23,7 +23,8 @@ pytestmark = pytest.mark.usefixtures("own_log")
 
 @pytest.fixture(autouse=True)
 def a_secret(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(redaction, "_forms", ())
+    monkeypatch.setattr(redaction, "_forms", frozenset())
+    monkeypatch.setattr(redaction, "_pattern", None)
     redaction.remember(["hush-hush"])
     log.install("INFO")
 

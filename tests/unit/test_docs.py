@@ -4,6 +4,7 @@ import dataclasses
 import re
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import dlt
 import pytest
@@ -108,3 +109,19 @@ def test_private_names_of_dlt_are_all_in_the_table() -> None:
                 names = set(re.findall(r"(?<!self)\.(_\w+)", line))
                 assert names, line
                 assert names <= listed, line
+
+
+def messages() -> list[Any]:
+    rows = re.findall(
+        r"^\| (`.*?`(?:, `.*?`)*)[^|]* \|", (ROOT / "docs" / "troubleshooting.md").read_text(), re.MULTILINE
+    )
+    spans = [span for row in rows for span in re.findall(r"`(.*?)`", row)]
+    return [pytest.param(span, id=span) for span in spans]
+
+
+@pytest.mark.parametrize("message", messages())
+def test_each_message_of_the_troubleshooting_page_is_provoked_by_a_test(message: str) -> None:
+    tests = "".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
+    # what differs from one to the other is written as `...`, or as a status like 5xx; a reason of BigQuery's is enough
+    parts = re.findall(r"\((\w+)\)", message) or re.split(r"\.\.\.|projects/|\b5xx\b", message)
+    assert [part for part in parts if part.strip() not in tests] == []

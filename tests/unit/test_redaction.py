@@ -23,7 +23,8 @@ KEYS = [
 
 @pytest.fixture(autouse=True)
 def nothing_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(redaction, "_forms", ())
+    monkeypatch.setattr(redaction, "_forms", frozenset())
+    monkeypatch.setattr(redaction, "_pattern", None)
 
 
 @pytest.mark.parametrize("key", KEYS)
@@ -70,3 +71,30 @@ def test_answers_are_cleaned_at_any_depth() -> None:
     assert redaction.clean_all({"a": ["hush", {"b hush": ("hush!", 1, None, True)}]}) == {
         "a": ["***", {"b ***": ["***!", 1, None, True]}]
     }
+
+
+@pytest.mark.parametrize("user", ["", "u", "us", "use", "user@example.com"])
+def test_a_password_is_taken_out_of_basic_credentials_whoever_the_user_is(user: str) -> None:
+    redaction.remember(["pass-word-ü"])
+    credentials = base64.b64encode(f"{user}:pass-word-ü".encode()).decode()
+    cleaned = redaction.clean(credentials)
+    assert "***" in cleaned
+    # what is left beside the mask are the user and at most the edges of the password
+    assert len(cleaned.replace("***", "").rstrip("=")) <= (len(user) + 1) * 4 / 3 + 2
+
+
+def test_credentials_in_a_header_are_taken_out_whoever_has_made_them() -> None:
+    assert (
+        redaction.clean("{'Authorization': 'Bearer ab.c-d', 'X': 'y'}") == "{'Authorization': 'Bearer ***', 'X': 'y'}"
+    )
+    assert redaction.clean("authorization: basic dXNlcjpwYXNz") == "authorization: basic ***"
+
+
+def test_a_short_secret_is_taken_out_where_it_stands_alone() -> None:
+    redaction.remember(["12"])
+    assert redaction.clean("?api_key=12&limit=1200 key 12: 112 rows") == "?api_key=***&limit=1200 key ***: 112 rows"
+
+
+def test_lower_case_percent_encoding_is_the_same_secret() -> None:
+    redaction.remember(["a key/of mine"])
+    assert redaction.clean("a%20key%2fof%20mine") == "***"

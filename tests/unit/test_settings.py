@@ -51,8 +51,14 @@ def test_other_variables_are_nobody_s_business() -> None:
     assert Settings.from_env({"PATH": "/bin", "NORMALIZE__WORKERS": "1"}) == Settings()
 
 
+def test_a_key_in_the_wrong_variable_is_not_shown() -> None:
+    with pytest.raises(SettingsError, match="API_KEY_SECRET must be projects/P/secrets/S/versions/V") as wrong:
+        Settings.from_env({"API_KEY_SECRET": "the/key-itself"})
+    assert "the/key-itself" not in str(wrong.value)
+
+
 WRONG = [
-    ("API_KEY_SECRET", "api-key"),
+    ("API_KEY_SECRET", "projects/p/secrets/s/latest"),
     ("API_KEY_SECRET", "projects/p/secrets/s"),
     ("BASE_URL", "api.example.com"),
     ("BASE_URL", "ftp://api.example.com"),

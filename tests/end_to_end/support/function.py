@@ -70,7 +70,7 @@ def serving(
     environment: Mapping[str, str] | None = None,
     **settings: str | int,
 ) -> Iterator[Function]:
-    """Serve the function, loading the sample API into `folder/bucket`.
+    """Serve the function, loading the sample API into `folder/bucket`; it must leave the key in none of its files.
 
     Args:
         api: what it reads.
@@ -92,6 +92,8 @@ def serving(
         yield function
     finally:
         function.kill()
+    files = [path for path in function.folder.rglob("*") if path.is_file()]
+    assert [path for path in files if KEY.encode() in path.read_bytes()] == []
 
 
 def own_config(pages_in_flight: int = 1) -> str:
