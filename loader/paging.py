@@ -8,6 +8,7 @@ import copy
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import islice
 from typing import Any, Protocol, Self
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
@@ -343,7 +344,7 @@ def nonsense(response: Response, selector: str | None) -> str:
     """Say what is wrong with an answer that has no rows where they should be; empty if nothing is."""
     # `data[*]` finds nothing in an empty list
     path = selector.removesuffix("[*]") if selector else None
-    found = jsonpath.find_values(path, response.json()) if path else [[]]
+    found = jsonpath.find_values(_compiled(path), response.json()) if path else [[]]
     if not found:
         return f"the answer has no {selector!r}"
     return f"the answer has null in {selector!r}" if found == [None] else ""
@@ -351,11 +352,17 @@ def nonsense(response: Response, selector: str | None) -> str:
 
 def total_of(response: Response, path: str) -> int | None:
     """Give the number of rows that the answer tells, if it tells one."""
-    found = jsonpath.find_values(path, response.json())
+    found = jsonpath.find_values(_compiled(path), response.json())
     try:
         return int(found[0]) if found and not isinstance(found[0], bool) else None
     except (TypeError, ValueError):
         return None
+
+
+@cache
+def _compiled(path: str) -> Any:
+    # a parser is made for each path that is compiled, which takes longer than to parse a page
+    return jsonpath.compile_path(path)
 
 
 def is_the_last(response: Response, has_more_path: Any) -> bool:

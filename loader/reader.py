@@ -81,6 +81,7 @@ class Reader:
         self._session = session
         self._bounds = bounds
         self._folder_bytes = folder_bytes
+        self._bytes = folder_bytes()
         self._on_page = on_page
         self._asked_again = 0
         self._seen: dict[object, Evidence] = {}
@@ -168,7 +169,7 @@ class Reader:
 
     def follow(self, following: Sequence[requests.Request]) -> None:
         """Let the next pages be asked for ahead: those that are likely to be read while there is time."""
-        left = self._patience().left()
+        left = self._session.deadline.left()
         if self.may_pause and self.page_seconds * len(following) > left:
             following = following[: max(int(left / self.page_seconds), 1)]
         self._session.follow(following)
@@ -183,9 +184,10 @@ class Reader:
         self.page_seconds = self._asked_at - asked_at
         if not self.may_pause:
             return False
+        self._bytes = self._folder_bytes()
         is_late = self.page_seconds >= self._patience().left()
         is_long = self._asked_at - self._began >= self._bounds.chunk_seconds
-        if is_late or is_long or self._folder_bytes() >= self._bounds.chunk_bytes:
+        if is_late or is_long or self._bytes >= self._bounds.chunk_bytes:
             self.end = End.FULL
         return self.end is End.FULL
 
@@ -193,7 +195,7 @@ class Reader:
         """Give the moment until which the next page is waited for."""
         if not self.may_pause:
             return self._bounds.read_until(0)
-        return self._bounds.first_page_until() if self._is_first else self._bounds.read_until(self._folder_bytes())
+        return self._bounds.first_page_until() if self._is_first else self._bounds.read_until(self._bytes)
 
     def _is_at_reference(self) -> bool:
         return not self.pages_read and bool({"cursor", "url"} & {*(self.current.place or {})})

@@ -9,6 +9,7 @@ from typing import Any
 
 import dlt
 import requests
+from dlt.common import jsonpath
 from dlt.common.configuration.exceptions import ConfigFieldMissingException
 from dlt.extract import DltResource, DltSource
 from dlt.sources.helpers.requests.session import Session as PlainSession
@@ -176,6 +177,9 @@ def build(chosen: Plan, session: Session, reader: Reader) -> DltSource:
             selector = resource["endpoint"].get("data_selector")
             reading = Reading(listener, resource.get("primary_key"), selector, session.pages_in_flight)
             resource["endpoint"]["paginator"] = guarded(_paginator(config, resource), reading)
+            if selector:
+                # dlt would parse it for each page
+                resource["endpoint"]["data_selector"] = jsonpath.compile_path(selector)
     source = rest_api_source(
         {
             "client": {**config["client"], "auth": auth, "session": session},

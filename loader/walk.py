@@ -7,7 +7,7 @@ in before it, and the walk goes back (or forth) until it does.
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from loader.trail import DENSE, Meeting, Trail
@@ -112,7 +112,9 @@ class Walk:
     def state(self) -> dict[str, Any]:
         """Write the walk down, as JSON."""
         self.trail.thin()
-        return {**asdict(self), "last_page": ()}
+        # each page has a state, and `asdict` copies every row of it
+        values = {each.name: getattr(self, each.name) for each in fields(self)}
+        return {**values, "trail": self.trail.state(), "recent": dict(self.recent), "last_page": ()}
 
     def page(
         self,
