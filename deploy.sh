@@ -21,7 +21,7 @@ PROJECT="" REGION=us-central1 NAME=rest-api-loader DESTINATION=bigquery BUCKET="
 SECRET="" SECRET_GIVEN=false BASE_URL="" MEMORY=2Gi ROTATE_KEY=false DRY_RUN=false DESTROY=false YES=false
 RUN_ACCOUNT="" CALL_ACCOUNT="" BUILD_ACCOUNT="" QUEUE="" FUNCTION_URL="" SERVICE_URL=""
 DEPLOYED_SECRET="" DEPLOYED_BUCKET="" DEPLOYED_DATASET="" DEPLOYED_QUEUE="" FUNCTION_EXISTS=false SECRET_EXISTS=false KEY_NEEDED=false
-RESOURCES=() CRONS=()
+RESOURCES=() CRONS=() SWEPT=() SWEEP_CRONS=()
 STEP="read the arguments" ANSWER="" PROBLEM="" ERRORS="" BINDINGS="" COMMAND=()
 declare +x KEY="" # never exported, whatever the caller's environment holds
 
@@ -277,7 +277,7 @@ fail_at() {
 # What the resources are, before anything is asked of Google.
 
 read_schedules() {
-	local python=${PYTHON:-.venv/bin/python} lines line
+	local python=${PYTHON:-.venv/bin/python} lines line cron
 	step "read the resources and schedules in source_config.py"
 	command -v "$python" >/dev/null || python=python3
 	if ! lines=$("$python" main.py --schedules </dev/null 2>"$ERRORS"); then
@@ -289,8 +289,14 @@ read_schedules() {
 	while IFS= read -r line; do
 		[[ $line == ?*$'\t'?* ]] || fail "'$line' where resource<TAB>cron was expected." \
 			"correct source_config.py, until this prints a line for each resource: $python main.py --schedules"
-		RESOURCES+=("${line%%$'\t'*}")
-		CRONS+=("${line#*$'\t'}")
+		cron=${line#*$'\t'}
+		if [[ $cron == *$'\tsweep' ]]; then
+			SWEPT+=("${line%%$'\t'*}")
+			SWEEP_CRONS+=("${cron%$'\tsweep'}")
+		else
+			RESOURCES+=("${line%%$'\t'*}")
+			CRONS+=("$cron")
+		fi
 	done <<<"$lines"
 }
 
@@ -648,14 +654,17 @@ calls_function() {
 }
 
 body_for() {
-	local resource=${1//\\/\\\\}
-	printf '{"resource": "%s"}' "${resource//\"/\\\"}"
+	local resource=${1//\\/\\\\} sweep=${2:+, \"sweep\": true}
+	printf '{"resource": "%s"%s}' "${resource//\"/\\\"}" "$sweep"
 }
 
-# Prints the resource that a job is for, as its body spells it.
+# Prints the resource that a job is for, as its body spells it, and whether it is a sweep.
 resource_in() {
-	local pattern='"resource"[[:space:]]*:[[:space:]]*("([^"\\]|\\.)*")'
-	[[ $1 =~ $pattern ]] && printf '%s' "${BASH_REMATCH[1]}"
+	local pattern='"resource"[[:space:]]*:[[:space:]]*("([^"\\]|\\.)*")' sweep='"sweep"[[:space:]]*:[[:space:]]*true' resource
+	[[ $1 =~ $pattern ]] || return 1
+	resource=${BASH_REMATCH[1]}
+	[[ ! $1 =~ $sweep ]] || resource+=" sweep"
+	printf '%s' "$resource"
 }
 
 ensure_jobs() {
@@ -665,13 +674,16 @@ ensure_jobs() {
 	for index in "${!RESOURCES[@]}"; do
 		ensure_job "${RESOURCES[index]}" "${CRONS[index]}"
 	done
+	for index in "${!SWEPT[@]}"; do
+		ensure_job "${SWEPT[index]}" "${SWEEP_CRONS[index]}" sweep
+	done
 	delete_jobs_of_gone_resources
 }
 
 ensure_job() {
-	local resource=$1 cron=$2 body name wanted
-	body=$(body_for "$resource")
-	name=$(job_name "$resource" "$body")
+	local resource=$1 cron=$2 sweep=${3:-} body name wanted
+	body=$(body_for "$resource" "$sweep")
+	name=$(job_name "$resource${sweep:+-$sweep}" "$body")
 	wanted="$FUNCTION_URL|$cron|Etc/UTC|POST|application/json|${TIMEOUT_SECONDS}s|$JOB_RETRIES|$JOB_MIN_BACKOFF"
 	wanted+="|$JOB_MAX_BACKOFF|$CALL_ACCOUNT|$FUNCTION_URL|$body"
 	if [[ -z ${JOBS[$name]:-} ]]; then
@@ -705,6 +717,7 @@ job_command() {
 delete_jobs_of_gone_resources() {
 	local name resource living=""
 	for resource in "${RESOURCES[@]}"; do living+=$'\n'$(resource_in "$(body_for "$resource")")$'\n'; done
+	for resource in "${SWEPT[@]}"; do living+=$'\n'$(resource_in "$(body_for "$resource" sweep)")$'\n'; done
 	for name in "${!JOBS[@]}"; do
 		calls_function "${JOBS[$name]}" || continue
 		resource=$(resource_in "${JOBS[$name]}") || continue

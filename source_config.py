@@ -18,6 +18,9 @@ PAGES_IN_FLIGHT = 4
 SCHEDULES = {"default": "H * * * *"}
 """Cron (UTC) by resource, "default" for the others; H is a minute of its own for each resource."""
 
+SWEEPS: dict[str, str] = {}
+"""Cron (UTC) by resource, for those that are read incrementally: then everything is read, beside the cursor."""
+
 DELETED_ROWS = "keep"
 """What becomes of rows that are gone at the API: "keep" leaves them, "mark" sets `_deleted_at`."""
 

@@ -12,6 +12,7 @@ from dlt.common.pipeline import LoadInfo, NormalizeInfo
 from dlt.common.schema import Schema
 from dlt.extract import DltSource
 
+from loader import deleted
 from loader.chunk import Bounds, Commit
 from loader.deadline import Deadline
 from loader.destination import Destination
@@ -28,6 +29,9 @@ from loader.verdict import advice
 
 WORTH_SECONDS = 1.0
 """Least time for which it is worth to begin another chunk."""
+
+NOT_MARKED = "not all rows that are gone at the API are marked yet; the next run goes on with that"
+"""Why a run pauses that has only marks to set."""
 
 NOT_FOLDED = "the staged rows are not all in their table yet; the next run goes on with that"
 """Why a run pauses that has nothing to read."""
@@ -77,6 +81,9 @@ class Chunks:
         if record.current.finished:
             self._finish(record)
             return
+        if not self._report.pass_is_kept:
+            with destination_errors():
+                self._destination.begin(self._pipeline)
         if not self._folded(if_due=True):
             self._report.passed(record.current, None)
             return
@@ -118,12 +125,16 @@ class Chunks:
         if self._bounds(record).read_until(0).left() <= 0:
             self._report.status, self._report.reason = "paused", NOT_FOLDED
             return
+        marked = self._marked(record)
+        if marked is None:
+            self._report.status, self._report.reason = "paused", NOT_MARKED
+            return
         completed = record.current.folded(now(self._deadline.clock))
         self._report.phase = "committing to the destination"
         with self._pipeline.managed_state() as state:
             kept = resource_state(state, self._chosen.source_name, self._chosen.resource)
-            replace(record, current=None, last=completed).write(kept)
-        history = passes(self._chosen.resource, lambda: completed, self._report.schema_changes)
+            replace(record, current=None, last=completed, marked=marked).write(kept)
+        history = passes(self._chosen.resource, lambda: completed, self._report.schema_changes, self._report.deleted)
         self._destination.adapt(history)
         with explained(self._chosen):
             self._pipeline.extract(DltSource(Schema(self._chosen.source_name), self._chosen.source_name, [history]))
@@ -131,6 +142,32 @@ class Chunks:
             self._pipeline.load(workers=1, raise_on_failed_jobs=True)
         self._report.passed(record.current, completed)
         self._complete(completed)
+
+    def _marked(self, record: Record) -> int | None:
+        """Mark what is gone, if the pass has seen everything; give how many rows bear a mark; None: out of time."""
+        current = record.current
+        assert current is not None  # noqa: S101 - a run begins with a pass
+        assert current.finished is not None  # noqa: S101 - all its pages are read
+        saw_everything = current.finished.verified is True and (current.sweep or not self._chosen.is_incremental)
+        if not self._chosen.marks or current.since is None or not saw_everything:
+            return record.marked
+        self._report.phase = "marking rows that are gone"
+        with destination_errors():
+            marks = self._destination.marks(self._pipeline, self._chosen.resource, current)
+            found = marks.find()
+            counts = deleted.counts(found, record.marked, accepted=current.accept_deletes)
+            if counts["held_back"]:
+                logger.warning(
+                    "%s: %d of %d rows are gone at the API, more than a tenth at once, so none of them is marked. "
+                    'Look at the API; if that is right, run with "accept_deletes".',
+                    self._report.resource,
+                    found.gone,
+                    found.living,
+                )
+            elif found.gone and not marks.set():
+                return None
+        self._report.deleted = counts
+        return found.marked_before + counts["marked"]
 
     def _complete(self, completed: Completed) -> None:
         self._report.status = "complete"
@@ -152,9 +189,9 @@ class Chunks:
         source = build(self._chosen, self._session, reader)
         history = passes(self._chosen.resource, lambda: reader.completed, self._report.schema_changes)
         main = source.resources[self._chosen.resource]
-        reader.folds = self._destination.folds(main)
-        for resource in (main, history):
-            self._destination.adapt(resource)
+        reader.folds = self._destination.folds(main) or self._chosen.marks
+        self._destination.adapt(main, marks=self._chosen.marks)
+        self._destination.adapt(history)
         source.resources.add(history)
         with explained(self._chosen):
             self._pipeline.extract(source)
@@ -180,6 +217,9 @@ class Chunks:
         clock, size = self._deadline.clock, folder_bytes(self._folder)
         began = clock.monotonic()
         self._lease.note(**{DIED_WITH: self._deadline.left()})
+        if reader.current.since is not None:
+            with destination_errors():
+                self._destination.note_seen(reader.current)
         with explained(self._chosen):
             normalized = self._pipeline.normalize(workers=1)
             loaded = self._pipeline.load(workers=1, raise_on_failed_jobs=True)

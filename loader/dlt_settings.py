@@ -47,13 +47,13 @@ class QuickLoad(Load):
         """Ignore what dlt sets."""
 
 
-_lock = threading.Lock()
+imports = threading.Lock()
+"""Held while libraries are imported that dlt looks at, also to describe a source: half imported they are an error."""
 
 
 def apply(destination: str) -> None:
     """Set dlt up for a destination; doing it again changes nothing."""
-    with _lock:
-        # dlt looks at them while another run of this process may still be importing them
+    with imports:
         for library in ("pandas", "pyarrow"):
             importlib.import_module(library)
         _apply(destination)

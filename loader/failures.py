@@ -10,6 +10,13 @@ from loader.errors import ApiError, DestinationError, LoaderError, SettingsError
 from loader.exchange import TimeIsUpError
 from loader.source import Plan
 
+LOOK = "Look at the destination, and at what this function's service account may do in it."
+
+REFUSED = (
+    "It refused: grant this function's service account roles/storage.objectUser and roles/storage.legacyBucketReader "
+    "on the bucket."
+)
+
 
 @contextmanager
 def explained(chosen: Plan) -> Iterator[None]:
@@ -73,9 +80,10 @@ def destination_failed(cause: BaseException) -> DestinationError:
     # the text of these repeats the value that they could not take, and no row belongs into a log
     shows_values = isinstance(cause, ValueError | TypeError | LookupError)
     first_line = "" if shows_values else ": " + str(cause).strip().split("\n", 1)[0][:300]
+    is_refused = isinstance(cause, PermissionError) or "Forbidden" in first_line
     return DestinationError(
         f"The destination failed with {type(cause).__name__}{first_line}. The place stays where it is, and the next "
-        "run goes on there. Look at the destination, and at what this function's service account may do in it."
+        f"run goes on there. {REFUSED if is_refused else LOOK}"
     )
 
 

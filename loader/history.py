@@ -29,7 +29,10 @@ COLUMNS: Any = {
 
 
 def passes(
-    resource: str, completed: Callable[[], Completed | None], schema_changes: list[dict[str, Any]]
+    resource: str,
+    completed: Callable[[], Completed | None],
+    schema_changes: list[dict[str, Any]],
+    deleted: dict[str, int] | None = None,
 ) -> DltResource:
     """Give the dlt resource with the row of a pass, if it is complete by then.
 
@@ -37,6 +40,7 @@ def passes(
         resource: whose pass it is.
         completed: gives the pass, once all its rows were read.
         schema_changes: of the chunks before this one; those of this one are not known before it is normalized.
+        deleted: counts of rows that are gone at the API; None where they are kept as they are, and there is no column.
     """
 
     def rows() -> Iterator[dict[str, Any]]:
@@ -53,6 +57,7 @@ def passes(
                 "verified": done.verified,
                 "checks": json.dumps(done.checks),
                 "schema_changes": json.dumps(schema_changes),
+                **({} if deleted is None else {"deleted": json.dumps(deleted)}),
             }
 
     return dlt.resource(rows, name=TABLE, write_disposition="append", columns=COLUMNS)

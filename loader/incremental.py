@@ -2,11 +2,11 @@
 
 dlt keeps the highest value that it has seen. If a pass of unsorted rows is paused, the next run would ask from there
 and lose the rows that it had not read. So within a pass dlt's cursors stand where they stood at its beginning, what was
-seen is kept aside, and it counts when the pass is complete.
+seen is kept aside, and it counts when the pass is complete. A sweep reads without cursors, and puts them back.
 """
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, MutableMapping
 from typing import Any
 
 DLT_KEY = "incremental"
@@ -38,6 +38,14 @@ def advance(state: Mapping[str, Any], seen: Mapping[str, Any]) -> None:
     for path, cursor in seen.items():
         if path in cursors:
             _set(cursors[path], cursor)
+
+
+def restore(state: MutableMapping[str, Any], aside: Mapping[str, Any]) -> None:
+    """Set dlt's cursors to where they stood before a sweep."""
+    put_back(state, aside)
+    cursors = state.setdefault(DLT_KEY, {})
+    for path, cursor in aside.items():
+        cursors.setdefault(path, copy.deepcopy(cursor))
 
 
 def furthest(aside: Mapping[str, Any], now: Mapping[str, Any], choose: Furthest = max) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from loader.run import Order
 MAX_BYTES = 64 * 1024
 """A longer request is refused."""
 
-_TYPES: dict[str, type] = {"resource": str, "restart": bool, "pass": str}
+_TYPES: dict[str, type] = {"resource": str, "restart": bool, "sweep": bool, "accept_deletes": bool, "pass": str}
 
 
 def parse(body: bytes, resources: list[str]) -> Order:
@@ -30,10 +30,16 @@ def parse(body: bytes, resources: list[str]) -> Order:
     if problem:
         raise RequestError(
             f"{problem} Allowed: a JSON object with "
-            f'"resource" (one of {", ".join(resources)}), and if you like "restart" (true or false) '
-            'and "pass" (the started_at of a paused pass).'
+            f'"resource" (one of {", ".join(resources)}), and if you like "restart", "sweep", "accept_deletes" '
+            '(true or false) and "pass" (the started_at of a paused pass).'
         )
-    return Order(fields["resource"], fields.get("restart", False), fields.get("pass"))
+    return Order(
+        fields["resource"],
+        restart=fields.get("restart", False),
+        sweep=fields.get("sweep", False),
+        accept_deletes=fields.get("accept_deletes", False),
+        pass_started_at=fields.get("pass"),
+    )
 
 
 def _fields(body: bytes) -> tuple[dict[str, Any], str]:

@@ -59,6 +59,14 @@ class Pass:
     """Spent in reading it so far."""
     cursors: Mapping[str, Any] = field(default_factory=dict)
     """Incremental cursors as far as they were seen; they count when the pass is complete (see `incremental`)."""
+    sweep: bool = False
+    """Whether it reads everything beside the incremental cursor, which stays where it was."""
+    aside: Mapping[str, Any] = field(default_factory=dict)
+    """In a sweep: dlt's incremental cursors, as they were before it."""
+    since: str | None = None
+    """The load ids of its packages are greater; None where nothing is marked after it (see `deleted`)."""
+    accept_deletes: bool = False
+    """Whether any number of rows may be marked after it."""
     finished: Completed | None = None
     """Once every page is read and committed, what it will be complete as: what is left of it is a fold."""
 
@@ -100,6 +108,8 @@ class Record:
     """The last complete pass, if there was one."""
     commit: Commit | None = None
     """What the last commit took: how much time to keep back for the next one."""
+    marked: int = 0
+    """Rows that bore a mark when marks were last set (see `deleted`)."""
 
     @classmethod
     def of(cls, state: Mapping[str, Any]) -> "Record | None":
@@ -112,17 +122,23 @@ class Record:
             current=Pass.of(kept["current"]) if kept["current"] else None,
             last=Completed(**kept["last"]) if kept["last"] else None,
             commit=Commit(**kept["commit"]) if kept["commit"] else None,
+            marked=kept.get("marked", 0),
         )
 
     def write(self, state: MutableMapping[str, Any]) -> None:
         """Write the record into a resource's state."""
         state[STATE_KEY] = {"format": FORMAT, **asdict(self)}
 
-    def began(self, now: str) -> "Record":
-        """Give the record with a run begun on it: the paused pass, or a new one."""
+    def began(self, new: Pass) -> "Record":
+        """Give the record with a run begun on it: the paused pass goes on, or this new one begins."""
         if self.current is None:
-            return replace(self, current=Pass(started_at=now))
+            return replace(self, current=new)
         return replace(self, current=replace(self.current, runs=self.current.runs + 1))
+
+    def accepting_deletes(self) -> "Record":
+        """Give the record with a pass after which any number of rows may be marked."""
+        assert self.current is not None  # noqa: S101 - a run begins with a pass
+        return replace(self, current=replace(self.current, accept_deletes=True))
 
 
 def resource_state(state: Any, source_name: str, resource: str) -> MutableMapping[str, Any]:

@@ -58,7 +58,7 @@ class Reader:
         self.may_pause = may_pause
         """False: the pass is read in this chunk, whole, or not at all."""
         self.folds = False
-        """True: a pass that is read is not complete before what it staged is folded."""
+        """True: a pass that is read is not complete yet; what it staged is to be folded, or marks are to be set."""
         self.choose: incremental.Furthest = max
         """Which of two values of an incremental cursor is further: dlt's `last_value_func`."""
         self.end = End.OF_PASS
@@ -119,7 +119,7 @@ class Reader:
         finally:
             self.seconds = self._clock.monotonic() - self._began
             self._change(seconds=self.current.seconds + self.seconds)
-            if self.may_pause:
+            if self.may_pause or self.current.sweep:
                 self._settle_cursors(beginning)
             self._keep()
 
@@ -206,7 +206,9 @@ class Reader:
     def _settle_cursors(self, beginning: Mapping[str, Any]) -> None:
         """Let the incremental cursors count if the pass is complete, else put them back to its beginning."""
         seen = incremental.furthest(self.current.cursors, incremental.snapshot(self._state), self.choose)
-        if self.end is End.OF_PASS:
+        if self.current.sweep and self.end is End.OF_PASS:
+            incremental.restore(self._state, self.current.aside)
+        elif self.end is End.OF_PASS:
             incremental.advance(self._state, seen)
         else:
             incremental.put_back(self._state, beginning)

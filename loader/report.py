@@ -30,7 +30,7 @@ class Report:
     schema_changes: list[dict[str, Any]] = field(default_factory=list)
     """New columns."""
     deleted: dict[str, int] | None = None
-    """Counts of rows marked as deleted; None where rows are kept."""
+    """Counts of rows that are gone at the API (see `deleted`); None where they are kept as they are."""
     continued: bool = False
     """Whether a task was made that goes on with the pass."""
     reason: str | None = None
@@ -44,8 +44,8 @@ class Report:
     """Pages read so far, committed or not."""
     pass_is_over: bool = False
     """Whether it was skipped because the pass that it was to go on with is over."""
-    is_restart: bool = False
-    """Whether it was to forget place and incremental cursors."""
+    begins_with: dict[str, bool] = field(default_factory=dict)
+    """Fields of the request that tell how its pass begins; a run that goes on with the pass needs them no more."""
     pass_is_kept: bool = False
     """Whether the pass is committed, if only its beginning, so that a later run can go on with it."""
     waiting_since: str | None = None
@@ -98,7 +98,7 @@ class Report:
         """Give the request that goes on where this run stopped."""
         if self.pass_is_kept and self.current_pass:
             return {"resource": self.resource, "pass": self.current_pass["started_at"]}
-        return {"resource": self.resource, **({"restart": True} if self.is_restart else {})}
+        return {"resource": self.resource, **self.begins_with}
 
     def answer(self) -> dict[str, Any]:
         """Give the fields of the answer."""

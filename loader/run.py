@@ -2,21 +2,22 @@
 
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import Any
 
 import dlt
+from dlt.common.storages.load_package import create_load_id
 
-from loader import dlt_settings, log
+from loader import deleted, dlt_settings, incremental, log
 from loader.chunks import Chunks
 from loader.deadline import Deadline
 from loader.destination import Destination, open_destination
 from loader.failures import destination_errors
 from loader.lease import Gate, Lease
 from loader.log import logger
-from loader.place import STATE_KEY, Record, resource_state, shown
+from loader.place import STATE_KEY, Pass, Record, resource_state, shown
 from loader.reader import now
 from loader.report import Report
 from loader.secret import SecretManager
@@ -31,8 +32,17 @@ class Order:
     resource: str
     restart: bool = False
     """Forget place and incremental cursors, and read everything again."""
+    sweep: bool = False
+    """Read everything beside the incremental cursor, or go on with that."""
+    accept_deletes: bool = False
+    """Let any number of rows be marked as deleted after the pass."""
     pass_started_at: str | None = None
     """Go on with this pass only."""
+
+    def begins_with(self) -> dict[str, bool]:
+        """Give the fields of the request that tell how a pass begins."""
+        fields = {"restart": self.restart, "sweep": self.sweep, "accept_deletes": self.accept_deletes}
+        return {name: True for name, is_set in fields.items() if is_set}
 
 
 class Run:
@@ -46,7 +56,7 @@ class Run:
         deadline: Deadline,
         progress: Callable[[Report], None] = lambda _: None,
     ) -> None:
-        self.report = Report(order.resource, is_restart=order.restart)
+        self.report = Report(order.resource, begins_with=order.begins_with())
         self._order = order
         self._settings = settings
         self._module = module
@@ -119,27 +129,44 @@ class Run:
                 self._skip("the pass that it was to go on with is over")
                 self.report.pass_is_over = True
                 return None
-            if self._order.restart:
-                kept.pop("incremental", None)
-                record = replace(record, current=None)
-            if record.current and record.fingerprint != chosen.fingerprint:
-                logger.warning(
-                    "%s: its configuration has changed since the pass of %s began; a new pass begins.",
-                    chosen.resource,
-                    started_at,
-                )
-                record = replace(record, current=None)
-        self.report.pass_is_kept = record.current is not None
-        begun = replace(record, fingerprint=chosen.fingerprint).began(now(self._deadline.clock))
+            current = self._current(record, kept, chosen)
+            new = Pass(
+                now(self._deadline.clock),
+                sweep=self._order.sweep,
+                aside=kept.pop(incremental.DLT_KEY, {}) if self._order.sweep and not current else {},
+                since=create_load_id() if chosen.marks else None,
+            )
+        self.report.pass_is_kept = current is not None
+        self.report.deleted = deleted.nothing() if chosen.marks else None
+        begun = replace(record, fingerprint=chosen.fingerprint, current=current).began(new)
         self._tell_beginning(chosen, begun)
-        return begun
+        return begun.accepting_deletes() if self._order.accept_deletes else begun
+
+    def _current(self, record: Record, kept: MutableMapping[str, Any], chosen: Plan) -> Pass | None:
+        """Give the paused pass, if the run goes on with it; else clear up after it."""
+        current = record.current
+        if self._order.restart:
+            kept.pop(incremental.DLT_KEY, None)
+            return None
+        if current and record.fingerprint != chosen.fingerprint:
+            logger.warning(
+                "%s: its configuration has changed since the pass of %s began; a new pass begins.",
+                chosen.resource,
+                current.started_at,
+            )
+            if current.sweep:
+                incremental.restore(kept, current.aside)
+            return None
+        # the cursor of a pass that is paused has not moved, so nothing is lost with it
+        return current if current and (current.sweep or not self._order.sweep) else None
 
     def _tell_beginning(self, chosen: Plan, record: Record) -> None:
         assert record.current is not None  # noqa: S101 - it has just begun
         log.label(**{"pass": record.current.started_at})
         self.report.waiting_since = record.last.completed_at if record.last else record.current.started_at
         if not self.report.pass_is_kept:
-            what = "a new pass" + ("" if chosen.may_pause else f", in this one run, because {chosen.why_whole}")
+            what = "a sweep" if record.current.sweep else "a new pass"
+            what += "" if chosen.may_pause else f", in this one run, because {chosen.why_whole}"
         elif record.current.finished:
             what = f"all pages of the pass of {record.current.started_at} are read, and the rest is folded"
         else:

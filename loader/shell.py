@@ -16,7 +16,7 @@ from loader.invocation import invoke
 from loader.log import logger
 from loader.report import Report
 from loader.run import Order
-from loader.schedules import cron_lines
+from loader.schedules import cron_lines, sweep_lines
 from loader.settings import Settings, read
 from loader.status import status
 from loader.terminal import Terminal
@@ -33,7 +33,8 @@ def main(arguments: list[str], clock: Clock | None = None) -> int:
         return _show(_schedules, terminal, terminal.schedules)
     if options.status:
         return _show(_status, terminal, terminal.status)
-    return _load(options.resources, terminal, clock or SystemClock(), restart=options.restart)
+    begins_with = {name: getattr(options, name) for name in ("restart", "sweep", "accept_deletes")}
+    return _load(options.resources, terminal, clock or SystemClock(), begins_with)
 
 
 def _options(arguments: list[str]) -> argparse.Namespace:
@@ -43,6 +44,8 @@ def _options(arguments: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("resources", nargs="*", metavar="RESOURCE", help="all of them, if none is named")
     parser.add_argument("--restart", action="store_true", help="forget where to go on, and read everything again")
+    parser.add_argument("--sweep", action="store_true", help="read everything beside the incremental cursor")
+    parser.add_argument("--accept-deletes", action="store_true", help="let any number of rows be marked as deleted")
     parser.add_argument("--status", action="store_true", help="show what is committed, and load nothing")
     parser.add_argument("--schedules", action="store_true", help="print a cron line per resource")
     parser.add_argument("--json", action="store_true", help="print one JSON object a line, and nothing else")
@@ -57,14 +60,18 @@ def _show(work: Callable[[], dict[str, Any]], terminal: Terminal, show: Callable
 
 def _schedules() -> dict[str, Any]:
     description = description_without_key()
-    return dict(cron_lines(description.name, description.resources(), description.schedules))
+    name, resources = description.name, description.resources()
+    return {
+        "runs": cron_lines(name, resources, description.schedules),
+        "sweeps": sweep_lines(name, resources, description.sweeps),
+    }
 
 
 def _status() -> dict[str, Any]:
     return status(description_without_key(), Settings.from_env(os.environ))
 
 
-def _load(resources: list[str], terminal: Terminal, clock: Clock, *, restart: bool) -> int:
+def _load(resources: list[str], terminal: Terminal, clock: Clock, begins_with: dict[str, bool]) -> int:
     body, code = answered(lambda: {"resources": _chosen(resources)})
     if code != OK:
         terminal.error(body)
@@ -72,7 +79,7 @@ def _load(resources: list[str], terminal: Terminal, clock: Clock, *, restart: bo
     answers = []
     for resource in body["resources"]:
         with terminal.progress(resource) as progress:
-            answers.append(_until_complete(resource, clock, progress, restart=restart))
+            answers.append(_until_complete(resource, clock, progress, begins_with))
     terminal.results(answers)
     return int(any("error" in answer for answer in answers))
 
@@ -92,19 +99,19 @@ def _chosen(resources: list[str]) -> list[str]:
 
 
 def _until_complete(
-    resource: str, clock: Clock, progress: Callable[[Report], None], *, restart: bool
+    resource: str, clock: Clock, progress: Callable[[Report], None], begins_with: dict[str, bool]
 ) -> dict[str, Any]:
     """Run a resource until its pass is complete; give one answer for all its runs."""
     whole = Report(resource)
-    body, _ = answered(lambda: _runs(resource, clock, whole, progress, restart=restart), whole)
+    body, _ = answered(lambda: _runs(resource, clock, whole, progress, begins_with), whole)
     return body
 
 
 def _runs(
-    resource: str, clock: Clock, whole: Report, progress: Callable[[Report], None], *, restart: bool
+    resource: str, clock: Clock, whole: Report, progress: Callable[[Report], None], begins_with: dict[str, bool]
 ) -> dict[str, Any]:
     settings = settings_for_a_run()
-    order, stalls = Order(resource, restart=restart), 0
+    order, stalls = Order(resource, **begins_with), 0  # type: ignore[arg-type]
     while True:
         report = Report(resource)
         try:
@@ -121,4 +128,4 @@ def _runs(
             seconds = max(report.wake_at - clock.time(), 0.0)
             logger.warning("%s: the API wants %.0f s before the next request; waiting.", resource, seconds)
             clock.sleep(seconds)
-        order = Order(resource, restart=restart and not report.pass_is_kept)
+        order = Order(resource, **({} if report.pass_is_kept else begins_with))  # type: ignore[arg-type]

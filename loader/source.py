@@ -3,7 +3,7 @@
 import copy
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
 
@@ -18,6 +18,7 @@ from dlt.sources.rest_api.config_setup import (
     build_resource_dependency_graph,
     create_auth,
     create_paginator,
+    setup_incremental_object,
 )
 from requests.adapters import DEFAULT_POOLSIZE, HTTPAdapter
 
@@ -50,6 +51,10 @@ class Description:
     """How many pages of one resource may be asked for at once."""
     schedules: Mapping[str, str]
     """Cron by resource name, "default" for the others."""
+    sweeps: Mapping[str, str] = field(default_factory=dict)
+    """The same for sweeps; resources that are not named have none."""
+    marks: bool = False
+    """Whether rows that are gone at the API are marked."""
 
     def resources(self) -> list[str]:
         """Give the names of the resources, in their order."""
@@ -68,7 +73,13 @@ def describe(module: ModuleType, secrets: Secrets) -> Description:
         _check_deleted_rows(module.DELETED_ROWS)
         _check_pages_in_flight(module.PAGES_IN_FLIGHT)
         description = Description(
-            module.NAME, config, RetryPolicy.of(module.RETRIES), module.PAGES_IN_FLIGHT, module.SCHEDULES
+            module.NAME,
+            config,
+            RetryPolicy.of(module.RETRIES),
+            module.PAGES_IN_FLIGHT,
+            module.SCHEDULES,
+            getattr(module, "SWEEPS", {}),
+            marks=module.DELETED_ROWS == "mark",
         )
         _check_names(description)
         # dlt finds what else is wrong when it makes the resources of it; nothing is called
@@ -105,10 +116,8 @@ def _is_name(name: object) -> bool:
 
 
 def _check_deleted_rows(choice: object) -> None:
-    if choice != "keep":
-        raise SettingsError(
-            f'DELETED_ROWS in source_config.py is {choice!r}, but only "keep" is there yet. Set it to "keep".'
-        )
+    if choice not in ("keep", "mark"):
+        raise SettingsError(f'DELETED_ROWS in source_config.py is {choice!r}. Set it to "keep" or to "mark".')
 
 
 def _check_pages_in_flight(number: object) -> None:
@@ -136,6 +145,10 @@ class Plan:
     """Why it may not, for a person; empty if it may."""
     siblings: int
     """How many resources the source has."""
+    marks: bool = False
+    """Whether rows that are gone at the API are marked, after a pass that has seen everything."""
+    is_incremental: bool = False
+    """Whether a pass reads from a cursor on, so that only a sweep sees everything."""
 
 
 def plan(description: Description, resource: str) -> Plan:
@@ -160,6 +173,8 @@ def plan(description: Description, resource: str) -> Plan:
         may_pause=not why,
         why_whole=why,
         siblings=len(endpoints),
+        marks=description.marks and isinstance(chosen, dict) and _is_merged(chosen),
+        is_incremental=isinstance(chosen, dict) and _is_incremental(chosen["endpoint"]),
     )
 
 
@@ -270,6 +285,17 @@ def _paginator(config: RESTAPIConfig, resource: Mapping[str, Any]) -> Any:
 def _disposition(resource: Mapping[str, Any]) -> str:
     disposition = resource.get("write_disposition", "append")
     return str(disposition["disposition"] if isinstance(disposition, dict) else disposition)
+
+
+def _is_merged(resource: Mapping[str, Any]) -> bool:
+    disposition = resource.get("write_disposition")
+    strategy = disposition.get("strategy") if isinstance(disposition, dict) else None
+    # another strategy, like scd2, has its own idea of a row that is gone
+    return _disposition(resource) == "merge" and strategy in (None, "delete-insert", "upsert")
+
+
+def _is_incremental(endpoint: Mapping[str, Any]) -> bool:
+    return setup_incremental_object(endpoint.get("params") or {}, endpoint.get("incremental"))[0] is not None
 
 
 def _relevant(resource: Any) -> Any:

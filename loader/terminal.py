@@ -73,13 +73,16 @@ class Terminal:
             table.add_row(name, fields["status"], place, rows, _word(fields["verified"]), fields["completed_at"] or "")
         self._results.print(table)
 
-    def schedules(self, lines: dict[str, str]) -> None:
-        """Print a cron line per resource, as deploy.sh reads them."""
+    def schedules(self, answer: dict[str, Any]) -> None:
+        """Print a cron line per resource, and one per sweep, as deploy.sh reads them."""
         if self.as_json:
-            self._lines([{"resource": name, "cron": line} for name, line in lines.items()])
+            self._lines([{"resource": name, "cron": line} for name, line in answer["runs"].items()])
+            self._lines([{"resource": name, "cron": line, "sweep": True} for name, line in answer["sweeps"].items()])
             return
-        for name, line in lines.items():
+        for name, line in answer["runs"].items():
             sys.stdout.write(f"{name}\t{line}\n")
+        for name, line in answer["sweeps"].items():
+            sys.stdout.write(f"{name}\t{line}\tsweep\n")
 
     def error(self, body: dict[str, Any]) -> None:
         """Give an error to a script; a person has it from the log already."""

@@ -30,14 +30,16 @@ class Folding:
     gate: Gate = field(default_factory=Gate)
     packages: int = 0
     """Staged so far."""
+    url: str = ""
+    """Where the tables are, if they are not in the folder."""
 
     @property
     def target(self) -> Place:
-        return Place(f"file://{self.folder}/analytics/rows", {})
+        return Place(f"{self.url or f'file://{self.folder}'}/analytics/rows", {})
 
     @property
     def staged(self) -> Place:
-        return Place(f"file://{self.folder}/analytics_staging/rows", {})
+        return Place(f"{self.url or f'file://{self.folder}'}/analytics_staging/rows", {})
 
     @property
     def fold(self) -> Fold:

@@ -6,8 +6,20 @@ import dlt
 from dlt.extract import DltResource
 
 from loader.deadline import Deadline
+from loader.deleted import Found
 from loader.lease import Gate, LeaseStore
+from loader.place import Pass
 from loader.settings import Settings
+
+
+class Marks(Protocol):
+    """The marks of a resource's rows that are gone at the API, after one pass (see `loader.deleted`)."""
+
+    def find(self) -> Found:
+        """Count what the resource's table holds."""
+
+    def set(self) -> bool:
+        """Mark what is gone, as far as the time goes; True if all of it is marked."""
 
 
 class Destination(Protocol):
@@ -19,11 +31,19 @@ class Destination(Protocol):
     def factory(self) -> Any:
         """Give dlt's destination; whatever it commits passes the gate."""
 
-    def adapt(self, resource: DltResource) -> None:
-        """Give a resource the hints that this destination needs."""
+    def adapt(self, resource: DltResource, *, marks: bool = False) -> None:
+        """Give a resource the hints that this destination needs.
+
+        Args:
+            resource: of dlt.
+            marks: whether its rows are marked when they are gone at the API.
+        """
 
     def folds(self, resource: DltResource) -> bool:
         """Tell whether the rows of a resource are there for readers only after `fold`; its passes end with one."""
+
+    def begin(self, pipeline: dlt.Pipeline) -> None:
+        """Get ready for a new pass."""
 
     def fold(self, pipeline: dlt.Pipeline, *, if_due: bool) -> tuple[bool, int]:
         """Bring committed rows to where they are read, as far as the time goes.
@@ -35,6 +55,12 @@ class Destination(Protocol):
         Returns:
             Whether nothing of it is left to do, and how many commits it took.
         """
+
+    def note_seen(self, current: Pass) -> None:
+        """Note which rows were read since the last time, where their table can't tell; before they are committed."""
+
+    def marks(self, pipeline: dlt.Pipeline, resource: str, current: Pass) -> Marks:
+        """Give the marks of a resource, after a pass that has seen everything."""
 
     def chunk_seconds(self, resources: int) -> float:
         """Give how long one chunk may be read, in seconds, in a source of so many resources."""

@@ -14,6 +14,7 @@ from dlt.common.schema.utils import get_columns_names_with_prop
 from dlt.destinations import filesystem
 from dlt.destinations.impl.filesystem.configuration import FilesystemDestinationClientConfiguration
 from dlt.destinations.impl.filesystem.filesystem import (
+    FILENAME_SEPARATOR,
     DeltaLoadFilesystemJob,
     FilesystemClient,
     ReferenceFollowupJob,
@@ -22,21 +23,31 @@ from dlt.extract import DltResource
 from dlt.extract.exceptions import DataItemRequiredForDynamicTableHints
 from fsspec.implementations.local import LocalFileSystem
 
-from loader import memory
+from loader import deleted, memory
 from loader.deadline import Deadline
 from loader.destination import unchanged as unchanged_rows
 from loader.destination.bucket_lease import NumberedFiles
 from loader.destination.delta import Place
 from loader.destination.fold import Fold, Pace
+from loader.destination.marks import Marks, TableMarks
+from loader.destination.seen import Seen
 from loader.destination.stage import stage, with_key
 from loader.errors import SettingsError
+from loader.history import TABLE as HISTORY
 from loader.lease import Gate, LeaseStore
 from loader.log import logger
+from loader.place import Pass
 
 MEBIBYTE = 1 << 20
 
 TIDY_SECONDS = 5.0
 """With less left before the deadline, no old files are looked for."""
+
+LOADS_KEPT_DAYS = 30
+"""dlt writes a file for each load; older ones are deleted."""
+
+HISTORY_FILES = 100
+"""Each pass adds a file of one row to the history; so many are made one."""
 
 
 class Bucket:
@@ -53,6 +64,7 @@ class Bucket:
         self._deadline = deadline
         self._client: DeltaClient | None = None
         self._folded: list[Fold] = []
+        self._seen: Seen | None = None
         self._unchanged: unchanged_rows.Unchanged | None = None
 
     def factory(self) -> "DeltaBucket":
@@ -61,12 +73,15 @@ class Bucket:
         factory.gate = self._gate
         return factory
 
-    def adapt(self, resource: DltResource) -> None:
+    def adapt(self, resource: DltResource, *, marks: bool = False) -> None:
         """Let the resource be a Delta table whose lists are JSON text in their row.
 
         Raises:
             SettingsError: its rows are to be merged, and nothing tells them apart.
         """
+        if marks:
+            deleted.hint(resource)
+            self._seen = self._seen or self._keys_seen(resource.name)
         key = primary_key_of(resource) if self.folds(resource) else None
         if key == ():
             raise SettingsError(
@@ -93,10 +108,17 @@ class Bucket:
         if self._unchanged is None:
             name = self._client.schema.naming.normalize_table_identifier(resource.table_name)
             columns = self._client.schema.get_table_columns(name) if name in self._client.schema.tables else ()
+            seen = self._seen.add if self._seen else lambda _: None
             self._unchanged = unchanged_rows.Unchanged(
-                self._client.place(name), self._client.staged(name), key, columns
+                self._client.place(name), self._client.staged(name), key, columns, seen
             )
         return self._unchanged
+
+    def begin(self, pipeline: dlt.Pipeline) -> None:
+        """Forget staged rows whose table is gone."""
+        client: Any = pipeline.destination_client()
+        for fold in client.folds():
+            fold.begin()
 
     def fold(self, pipeline: dlt.Pipeline, *, if_due: bool) -> tuple[bool, int]:
         """Fold what is staged."""
@@ -108,6 +130,22 @@ class Bucket:
         self._folded += folds if pace.commits else []
         return is_done, pace.commits
 
+    def note_seen(self, current: Pass) -> None:
+        """Note the keys of the rows that were read: unchanged ones are not staged."""
+        if self._seen:
+            self._gate.pass_through()
+            self._seen.note(current.started_at)
+
+    def marks(self, pipeline: dlt.Pipeline, resource: str, current: Pass) -> TableMarks:
+        """Give the marks of the resource's table."""
+        self._seen = self._seen or self._keys_seen(resource)
+        client: Any = pipeline.destination_client()
+        seen = self._seen.sorted_keys(current.started_at)
+        return TableMarks(
+            [Marks(fold.target, fold.columns, seen, current, fold.gate) for fold in client.folds()],
+            Pace(self._deadline),
+        )
+
     def chunk_seconds(self, resources: int) -> float:
         """Give 300 s: what a kill may cost."""
         del resources
@@ -115,19 +153,33 @@ class Bucket:
 
     def lease(self, resource: str) -> LeaseStore:
         """Give the lease of a resource: numbered files beside the data sets."""
+        return NumberedFiles(*self._beside("_loader_leases", resource))
+
+    def _keys_seen(self, resource: str) -> Seen:
+        """Give the keys that passes of a resource have seen: files beside the data sets, too."""
+        return Seen(*self._beside("_loader_seen", resource))
+
+    def _beside(self, kind: str, resource: str) -> tuple[Any, str]:
+        """Give the file system, and a folder in it that belongs to a resource and is no data set."""
         factory = self.factory()
         config = factory.spec()._bind_dataset_name(self._dataset_name)  # noqa: SLF001 - see docs/dlt.md
         client = factory.client(Schema(resource), config)
-        folder = client.pathlib.join(client.bucket_path, "_loader_leases", self._dataset_name, resource)
-        return NumberedFiles(client.fs_client, folder)
+        return client.fs_client, client.pathlib.join(client.bucket_path, kind, self._dataset_name, resource)
 
     def tidy(self, pipeline_name: str) -> None:
-        """Delete files of folded tables that have been out of use for a week, if time is left."""
-        for fold in self._folded:
+        """Delete keys noted as seen and, if time is left, files out of use for a week and dlt's notes of old loads."""
+        client = self._client
+        assert client is not None  # noqa: S101 - a pass that is complete was folded
+        month_ago = self._deadline.clock.time() - LOADS_KEPT_DAYS * 86_400.0
+        if self._seen:
+            self._seen.clear()
+        chores = [fold.vacuum for fold in self._folded]
+        chores += [client.compact_history, lambda: client.delete_loads(pipeline_name, month_ago)]
+        for chore in chores:
             if self._deadline.left() < TIDY_SECONDS:
                 return
             try:
-                fold.vacuum()
+                chore()
             except Exception as error:  # noqa: BLE001 - a run is none the worse for it
                 logger.warning(
                     "%s: old files could not be deleted: %s. The next run tries again.", pipeline_name, error
@@ -227,6 +279,21 @@ class DeltaClient(FilesystemClient):
             if table["write_disposition"] == "merge":
                 name, keys = table["name"], get_columns_names_with_prop(table, "primary_key")
                 yield Fold(name, self.place(name), self.staged(name), tuple(keys), self.gate.pass_through)
+
+    def compact_history(self) -> None:
+        """Make one file of the history's many."""
+        table = self.place(HISTORY).open()
+        if table is not None and len(table.file_uris()) > HISTORY_FILES:
+            self.gate.pass_through()
+            table.optimize.compact()
+            table.vacuum(dry_run=False, full=True)
+
+    def delete_loads(self, schema_name: str, before: float) -> None:
+        """Delete dlt's notes of loads of a schema before a moment, in seconds since 1970; nothing reads them."""
+        for path in self.list_table_files(self.schema.loads_table_name):
+            of, _, load_id = Path(path).stem.rpartition(FILENAME_SEPARATOR)
+            if of == schema_name and float(load_id) < before:
+                self.fs_client.rm_file(path)
 
     def _options(self) -> dict[str, str]:
         return deltalake_storage_options(self.config.credentials, self.config.deltalake_storage_options)

@@ -14,6 +14,7 @@ from typing import Any
 from fsspec import AbstractFileSystem
 
 from loader.clock import Clock, SystemClock
+from loader.errors import DestinationError
 
 KEPT = 10
 """So many old numbers are kept; who is slower than that loses anyway."""
@@ -105,6 +106,11 @@ class NumberedFiles:
                 self._files.pipe_file(self._path(number), data, mode="create")
         except FileExistsError:
             return False
+        except FileNotFoundError as error:
+            raise DestinationError(
+                f"There is no bucket for {self._folder}. Make it, or set BUCKET_URL to one that there is. "
+                "Nothing was read, and the place stays where it is."
+            ) from error
         return True
 
     @staticmethod

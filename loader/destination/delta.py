@@ -72,6 +72,13 @@ def rows_in(table: DeltaTable) -> int:
     return sum(counts)
 
 
+def nulls_in(table: DeltaTable, column: str) -> int:
+    """Count the rows without a value in a column, as far as the log says."""
+    counts = pa.table(table.get_add_actions(flatten=True))
+    name = f"null_count.{column}"
+    return sum(count or 0 for count in counts[name].to_pylist()) if name in counts.column_names else 0
+
+
 def batches(
     table: DeltaTable, columns: Sequence[str] | None = None, keys: KeyRange | None = None
 ) -> Iterator[pa.RecordBatch]:

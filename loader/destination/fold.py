@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from deltalake import DeltaTable
+from deltalake import CommitProperties, DeltaTable, write_deltalake
 
 from loader.deadline import Deadline
 from loader.destination import slices
@@ -20,6 +20,7 @@ from loader.destination.delta import (
     Place,
     batches,
     files_of,
+    nulls_in,
     replace_rows,
     rows_in,
     rows_of,
@@ -51,6 +52,12 @@ FULL = 1.2
 
 SAMPLE_KEYS = 20_000
 """So many keys are kept in memory to find where to cut."""
+
+LOG_KEPT = "interval 7 days"
+"""As long as the files that it names; Delta's own 30 days are four times the files to list, one for each slice."""
+
+BEGUN = "loader_pass_begun"
+"""Marks a commit in the log of the staged rows: what came before is of no pass under way."""
 
 CAUTION = 1.5
 """A slice may take so many times as long as the slowest before it ..."""
@@ -103,6 +110,14 @@ class Fold:
     gate: Callable[[], None]
     """Passed before each commit."""
 
+    def begin(self) -> None:
+        """Forget staged rows whose table is gone, now that a new pass begins: it stages every row again."""
+        staged = self.staged.open()
+        if staged is not None and self.target.open() is None:
+            self.gate()
+            mark = CommitProperties(custom_metadata={BEGUN: "yes"})
+            write_deltalake(staged, schema_of(staged).empty_table(), mode="overwrite", commit_properties=mark)
+
     def is_due(self) -> bool:
         """Tell whether the staged rows have reached half of the table's.
 
@@ -121,12 +136,16 @@ class Fold:
         Raises:
             DestinationError: the table does not fit its staged rows.
         """
-        staged = self.staged.open()
-        if staged is None or not rows_in(staged):
+        staged, target = self.staged.open(), self.target.open()
+        if staged is None:
+            return True
+        if target is None:
+            self._check_log(staged)
+        if not rows_in(staged):
             return True
         if not pace.fits():
             return False
-        target = self._target(staged)
+        target = self._made(schema_of(staged)) if target is None else self._widened(target, schema_of(staged))
         rows, file_bytes = self._size(target, staged)
         if not self._lay_out(target, rows, file_bytes, pace):
             return False
@@ -136,26 +155,49 @@ class Fold:
         self._clear(staged)
         return True
 
-    def _target(self, staged: DeltaTable) -> DeltaTable:
-        """Open the table, as wide as its staged rows; make it if there is none."""
-        schema = pa.schema([each for each in schema_of(staged) if each.name != SEQUENCE])
-        target = self.target.open()
-        if target is None:
-            self.gate()
-            # the log says most of the first columns
-            first = [schema.field(column).with_nullable(False) for column in self.columns]  # noqa: FBT003
-            rest = [each for each in schema if each.name not in self.columns]
-            return DeltaTable.create(
-                self.target.location, pa.schema([*first, *rest]), storage_options=dict(self.target.options)
-            )
-        if missing := [column for column in self.columns if column not in schema_of(target).names]:
-            raise DestinationError(
-                f"The table {self.name} has no column {', '.join(missing)}, which is its primary key. Somebody has "
-                "changed the table, or source_config.py has a new primary_key. Put the one or the other back; or "
-                "remove the table's folder, and run with restart."
-            )
-        widen(target, schema, self.gate)
+    def _check_log(self, staged: DeltaTable) -> None:
+        """Make sure that no rows of this pass were in a table that is gone: nobody would miss them."""
+        for commit in staged.history():
+            if BEGUN in commit:
+                return
+            if commit["operation"] == "DELETE":
+                raise DestinationError(
+                    f"The table {self.name} is gone, and with it rows of the pass under way. Put its folder back; or "
+                    "run with restart, which reads everything again."
+                )
+
+    def _made(self, staged: pa.Schema) -> DeltaTable:
+        """Make the table; the log says most of the first columns."""
+        schema = without_sequence(staged)
+        first = [schema.field(column).with_nullable(False) for column in self.columns]  # noqa: FBT003 - pyarrow's own
+        rest = [each for each in schema if each.name not in self.columns]
+        self.gate()
+        return DeltaTable.create(
+            self.target.location,
+            pa.schema([*first, *rest]),
+            storage_options=dict(self.target.options),
+            configuration={"delta.logRetentionDuration": LOG_KEPT},
+        )
+
+    def _widened(self, target: DeltaTable, staged: pa.Schema) -> DeltaTable:
+        """Let the table be as wide as its staged rows."""
+        self._check_key(target)
+        widen(target, without_sequence(staged), self.gate)
         return target
+
+    def _check_key(self, target: DeltaTable) -> None:
+        names = schema_of(target).names
+        flaws = [
+            f"no column {column}" if column not in names else f"{nulls} row(s) without a value in {column}"
+            for column in self.columns
+            if column not in names or (nulls := nulls_in(target, column))
+        ]
+        if flaws:
+            raise DestinationError(
+                f"The table {self.name} has {' and '.join(flaws)}, which is its primary key. Somebody has changed the "
+                "table, or source_config.py has a new primary_key. Put the one or the other back; or remove the "
+                "table's folder, and run with restart."
+            )
 
     def _size(self, target: DeltaTable, staged: DeltaTable) -> tuple[int, int]:
         """Give how many rows a slice is to have, and how many bytes they are in a file."""
@@ -167,12 +209,15 @@ class Fold:
         return rows, max(int(rows * row_bytes), LEAST_FILE_BYTES)
 
     def vacuum(self) -> None:
-        """Delete files that have been out of use for a week (Delta's default): no reader can still be at them."""
+        """Delete files that have been out of use for a week (Delta's default): no reader can still be at them.
+
+        By a look at all files: the log forgets, when it is summed up, what has been out of use for so long.
+        """
         for place in (self.target, self.staged):
             table = place.open()
             if table is not None:
                 self.gate()
-                table.vacuum(dry_run=False)
+                table.vacuum(dry_run=False, full=True)
 
     # a table that was not folded before
 
@@ -255,6 +300,11 @@ class Fold:
         """Clear the rows that were folded; what was staged since then stays."""
         self.gate()
         staged.delete()
+
+
+def without_sequence(staged: pa.Schema) -> pa.Schema:
+    """Give the columns that staged rows have in their table."""
+    return pa.schema([each for each in staged if each.name != SEQUENCE])
 
 
 def merged(before: pa.Table, newest: pa.Table, columns: Sequence[str]) -> pa.Table | None:

@@ -20,6 +20,9 @@ RUN_ROWS = 25_000
 GROUP_ROWS = 2048
 """So many rows lie together in a file: what is read at least."""
 
+KEPT = {"delta.logRetentionDuration": "interval 1 day", "delta.deletedFileRetentionDuration": "interval 1 day"}
+"""For staged rows that are folded: nobody but a run reads them, and none lasts so long."""
+
 
 def stage(place: Place, name: str, files: Sequence[str], columns: Sequence[str], load_id: str, gate: Gate) -> None:
     """Append the rows of a package's Parquet files, in one commit.
@@ -50,6 +53,7 @@ def stage(place: Place, name: str, files: Sequence[str], columns: Sequence[str],
         mode="append",
         schema_mode="merge",
         storage_options=dict(place.options),
+        configuration=KEPT if table is None else None,
         writer_properties=WriterProperties(max_row_group_size=GROUP_ROWS, statistics_truncate_length=STATISTICS_BYTES),
     )
 

@@ -5,13 +5,14 @@ goes from A to B and back to A within a pass would otherwise stay B.
 """
 
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from deltalake import DeltaTable
 
+from loader import deleted
 from loader.destination.delta import Place, batches, rows_in, schema_of
 from loader.identity import content_hashes, key_hashes
 
@@ -28,7 +29,9 @@ MARKS = 1 << 24
 class Unchanged:
     """Knows the rows of a table, as one narrow scan has found them, and the keys that are staged."""
 
-    def __init__(self, target: Place, staged: Place, key: Sequence[str], columns: Iterable[str]) -> None:
+    def __init__(
+        self, target: Place, staged: Place, key: Sequence[str], columns: Iterable[str], seen: Callable[[int], None]
+    ) -> None:
         """Scan.
 
         Args:
@@ -36,8 +39,10 @@ class Unchanged:
             staged: its staged rows.
             key: the fields that tell rows apart.
             columns: that the table must have; if one is gone, every row is staged, and brings it back.
+            seen: called with the hash of each row's key.
         """
         self._names = key
+        self._seen = seen
         self._known: Sequence[int] = ()
         self._marks = bytearray(MARKS // 8)
         table = target.open()
@@ -58,6 +63,7 @@ class Unchanged:
         text = key_hashes([{name: str(row[name]) for name in self._names}], self._names)[0] + content_hashes([row])[0]
         data = bytes.fromhex(text)
         key, content = np.frombuffer(data, np.int64).tolist()
+        self._seen(key)
         if not self._is_marked(key) and self._knows(content):
             return False
         self._mark(key)
@@ -75,10 +81,20 @@ class Unchanged:
         return bool(self._marks[key % MARKS >> 3] & 1 << (key & 7))
 
 
+def key_halves(hashes: pa.Array) -> Any:
+    """Give the half of each hash that is of the key, 0 where there is none."""
+    return np.frombuffer(b"".join(hashes.fill_null(bytes(16)).to_pylist()), np.int64)[::2]
+
+
 def _halves(table: DeltaTable, which: int) -> Any:
-    """Read one half of each hash: 0, of the key; 1, of the row."""
-    parts = [_numbers(batch[COLUMN])[which::2] for batch in batches(table, [COLUMN])]
+    """Read a half of each hash: 0, of the key; 1, of the row. Rows with a mark are left out, to be written anew."""
+    names = [COLUMN, deleted.COLUMN] if deleted.COLUMN in schema_of(table).names else [COLUMN]
+    parts = [_numbers(_living(batch)[COLUMN])[which::2] for batch in batches(table, names)]
     return np.concatenate([np.empty(0, np.int64), *parts])
+
+
+def _living(rows: pa.RecordBatch) -> pa.RecordBatch:
+    return rows.filter(rows[deleted.COLUMN].is_null()) if deleted.COLUMN in rows.schema.names else rows
 
 
 def _numbers(hashes: pa.Array) -> Any:

@@ -32,8 +32,17 @@ class Measured:
     """Resident memory and working folder together, at their highest."""
 
 
-def load(api: SampleApi, folder: Path, page_rows: int = 1000, pages_in_flight: int = 4) -> Measured:
-    """Load `contacts` into `folder/bucket`, until the pass is complete."""
+def load(
+    api: SampleApi, folder: Path, page_rows: int = 1000, timeout_seconds: int = 3600, pages_in_flight: int = 4
+) -> Measured:
+    """Load `contacts` into `folder/bucket`, until the pass is complete.
+
+    Args:
+        api: has it.
+        folder: for all files.
+        page_rows: how many rows a page has.
+        timeout_seconds: of a run; the next one goes on.
+    """
     project = folder / "project"
     if not project.exists():
         project.mkdir(parents=True)
@@ -51,7 +60,7 @@ def load(api: SampleApi, folder: Path, page_rows: int = 1000, pages_in_flight: i
         "API_KEY": KEY,
         "BASE_URL": api.url,
         "BUCKET_URL": str(folder / "bucket"),
-        "TIMEOUT_SECONDS": "3600",
+        "TIMEOUT_SECONDS": str(timeout_seconds),
     }
     began = time.monotonic()
     process = subprocess.Popen(
@@ -92,6 +101,12 @@ def size_of(folder: Path, suffix: str = "") -> int:
 def data_bytes(bucket: Path) -> int:
     """Give the size of all data files that were ever written for `contacts`, those of staged rows included."""
     return sum(size_of(bucket / data / "contacts", ".parquet") for data in ("analytics", "analytics_staging"))
+
+
+def runs_of_last_pass(bucket: Path) -> int:
+    """Give how many runs the last pass took."""
+    rows = DeltaTable(bucket / "analytics" / "loader_passes").to_pyarrow_table().to_pylist()
+    return int(max(rows, key=lambda row: row["started_at"])["runs"])
 
 
 def table_bytes(bucket: Path) -> int:

@@ -54,7 +54,7 @@ class Result:
 
 def ours(at_once: int) -> Contestant:
     def loads(api: SampleApi, folder: Path) -> None:
-        answer = load(api, folder, PAGE, at_once).answer
+        answer = load(api, folder, PAGE, pages_in_flight=at_once).answer
         if (answer["status"], answer["rows"]) != ("complete", ROWS):
             raise RuntimeError(f"Not all was loaded: {answer}")
 

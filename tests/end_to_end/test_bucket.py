@@ -12,10 +12,10 @@ import pyarrow as pa
 import pytest
 from deltalake import DeltaTable, write_deltalake
 
-from loader.destination import fold
+from loader.destination import bucket, fold
 from loader.errors import SettingsError
 from tests.end_to_end.support.loading import Loading, sample_config
-from tests.end_to_end.support.tables import EXACT, difference
+from tests.end_to_end.support.tables import EXACT, difference, rows_of
 from tests.fakes import FakeMetadata, google_environment
 from tests.fakes.gcs import FakeGcs, binary
 from tests.function import ROOT
@@ -38,8 +38,8 @@ def loading(api: SampleApi, tmp_path: Path) -> Loading:
     return Loading(tmp_path, lambda: sample_config(api))
 
 
-def staged_rows(bucket: Path) -> int:
-    return DeltaTable(bucket / "analytics_staging" / "contacts").count()
+def staged_rows(folder: Path) -> int:
+    return DeltaTable(folder / "analytics_staging" / "contacts").count()
 
 
 def test_a_fold_that_does_not_fit_goes_on_in_the_next_run_which_asks_the_api_for_nothing(
@@ -120,6 +120,25 @@ def test_files_out_of_use_are_deleted_after_a_fold_once_nobody_can_be_at_them(
     loading.until_complete()
     assert not any(Path(uri.removeprefix("file://")).exists() for uri in first)
     assert difference(tmp_path, world.snapshot("contacts")) == EXACT
+
+
+def test_what_is_kept_of_old_passes_is_bounded(
+    loading: Loading, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bucket, "HISTORY_FILES", 3)
+    monkeypatch.setattr(bucket, "LOADS_KEPT_DAYS", 0)
+    monkeypatch.setenv("DESTINATION__FILESYSTEM__MAX_STATE_FILES", "3")
+    loads = tmp_path / "analytics" / "_dlt_loads"
+    foreign = loads / "analytics_contacts_archived__1.5.jsonl"
+    loading.until_complete()
+    foreign.write_text("{}")
+    for _ in range(4):
+        loading.until_complete()
+    assert list(loads.glob("analytics_*.jsonl")) == [foreign]
+    assert len(list((tmp_path / "analytics" / "_dlt_pipeline_state").glob("analytics_contacts__*"))) == 3
+    history = DeltaTable(tmp_path / "analytics" / "loader_passes")
+    assert len(history.file_uris()) <= 3
+    assert len(rows_of(tmp_path, "loader_passes")) == 5
 
 
 @pytest.mark.skipif(binary() is None, reason="fake-gcs-server comes for Linux on x86-64 only")

@@ -332,6 +332,23 @@ def test_the_job_of_a_resource_that_is_gone_is_deleted(deployment: Deployment) -
     assert jobs(deployment.cloud).keys() == {f"{NAME}-{resource}" for resource in kept}
 
 
+def test_a_sweep_has_a_job_of_its_own_that_goes_with_it(deployment: Deployment) -> None:
+    lines = [f"{name}\t{cron}" for name, cron in SCHEDULES.items()]
+    deployment.print_schedules("\n".join([*lines, "users\t5 3 * * 0\tsweep"]))
+    deployment.deploy()
+    made = jobs(deployment.cloud)
+    assert made.keys() == {f"{NAME}-{resource}" for resource in SCHEDULES} | {f"{NAME}-users-sweep"}
+    swept = made[f"{NAME}-users-sweep"]
+    assert swept["schedule"] == "5 3 * * 0"
+    assert json.loads(base64.b64decode(swept["httpTarget"]["body"])) == {"resource": "users", "sweep": True}
+    assert json.loads(base64.b64decode(made[f"{NAME}-users"]["httpTarget"]["body"])) == {"resource": "users"}
+
+    deployment.schedule(SCHEDULES)
+    again = deployment.deploy()
+    assert again.commands.count("scheduler jobs delete") == 1
+    assert jobs(deployment.cloud).keys() == {f"{NAME}-{resource}" for resource in SCHEDULES}
+
+
 def test_another_cron_updates_that_job_alone(deployment: Deployment) -> None:
     deployment.deploy()
     deployment.schedule(SCHEDULES | {"users": "0 0 1 * *"})

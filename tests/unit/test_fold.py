@@ -14,6 +14,7 @@ from deltalake import DeltaTable, write_deltalake
 from loader.deadline import Deadline
 from loader.destination import fold as fold_module
 from loader.destination.delta import files_of
+from loader.errors import DestinationError
 from tests.folding import Folding, Row, by_key
 
 
@@ -114,6 +115,38 @@ def test_what_a_dead_run_appends_late_is_older_than_what_is_in_the_table(tmp_pat
     folding.stage(rows_of([1, 3], 1), load_id="1700000100.25")
     assert folding.run()[0]
     assert [(row["id"], row["revision"]) for row in folding.rows()] == [(1, 2), (2, 2), (3, 1)]
+
+
+@pytest.mark.parametrize(
+    ("before", "staged", "after"),
+    [
+        pytest.param([1, 2], [10.5], [1.0, 10.5], id="an integer becomes a float"),
+        pytest.param([1.5, 2.5], [10], [1.5, 10.0], id="and stays one"),
+        pytest.param([None, None], ["new"], [None, "new"], id="a column is new"),
+        pytest.param([1, 2], [None], [1, None], id="a value is gone"),
+    ],
+)
+def test_columns_are_as_wide_as_their_rows_need(
+    tmp_path: Path, before: list[Any], staged: list[Any], after: list[Any]
+) -> None:
+    folding = Folding(tmp_path)
+    for values in (before, staged):
+        first = 3 - len(values)
+        folding.stage(
+            {"id": first + n, **({} if value is None else {"value": value})} for n, value in enumerate(values)
+        )
+        assert folding.run()[0]
+    assert [row["value"] for row in folding.rows()] == after
+    assert {type(row["value"]) for row in folding.rows()} == {type(value) for value in after}
+
+
+def test_a_column_that_changes_its_kind_is_told_of_and_nothing_is_staged(tmp_path: Path) -> None:
+    folding = Folding(tmp_path)
+    folding.stage([{"id": 1, "value": 1}])
+    folding.run()
+    with pytest.raises(DestinationError, match=r"value \(int64 and string\)"):
+        folding.stage([{"id": 2, "value": "one"}])
+    assert folding.waiting() == 0
 
 
 @pytest.mark.usefixtures("small_slices")

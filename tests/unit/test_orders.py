@@ -18,6 +18,10 @@ NAMES = ["contacts", "teams"]
         pytest.param({"resource": "teams"}, Order("teams"), id="a_resource"),
         pytest.param({"resource": "teams", "restart": True}, Order("teams", restart=True), id="from_the_beginning"),
         pytest.param({"resource": "teams", "restart": False}, Order("teams"), id="not_from_the_beginning"),
+        pytest.param({"resource": "teams", "sweep": True}, Order("teams", sweep=True), id="a_sweep"),
+        pytest.param(
+            {"resource": "teams", "accept_deletes": True}, Order("teams", accept_deletes=True), id="accepted_deletes"
+        ),
         pytest.param({"resource": "teams", "pass": "x"}, Order("teams", pass_started_at="x"), id="one_pass_only"),
     ],
 )

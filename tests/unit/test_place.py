@@ -48,9 +48,9 @@ def test_a_record_of_another_format_is_none(changed: dict[str, Any]) -> None:
 
 
 def test_a_run_begins_a_pass_or_goes_on_with_the_paused_one() -> None:
-    begun = Record("fingerprint").began(STARTED_AT)
+    begun = Record("fingerprint").began(Pass(STARTED_AT))
     assert begun.current == Pass(STARTED_AT)
-    later = paused().began("2026-01-02T00:00:00.000+00:00")
+    later = paused().began(Pass("2026-01-02T00:00:00.000+00:00"))
     assert later == replace(paused(), current=replace(paused().current, runs=3))  # type: ignore[type-var]
 
 

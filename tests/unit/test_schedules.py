@@ -3,7 +3,7 @@
 import pytest
 
 from loader.errors import SettingsError
-from loader.schedules import cron_lines, minute_of
+from loader.schedules import cron_lines, minute_of, sweep_lines
 
 NAMES = ["contacts", "teams"]
 
@@ -36,3 +36,16 @@ def test_a_line_of_a_resource_wins_and_plain_cron_is_taken_as_it_is() -> None:
 def test_a_schedule_that_makes_no_sense_is_refused(schedules: dict[str, str], message: str) -> None:
     with pytest.raises(SettingsError, match=message):
         cron_lines("analytics", NAMES, schedules)
+
+
+def test_only_resources_that_are_named_are_swept_at_a_minute_of_their_own() -> None:
+    assert sweep_lines("analytics", NAMES, {}) == {}
+    minute = minute_of("analytics/sweep", "teams")
+    assert sweep_lines("analytics", NAMES, {"teams": "H 3 * * 0"}) == {"teams": f"{minute} 3 * * 0"}
+    assert set(sweep_lines("analytics", NAMES, {"default": "0 3 * * 0"})) == set(NAMES)
+
+
+@pytest.mark.parametrize("sweeps", [{"nothing": "0 3 * * 0"}, {"teams": "weekly"}])
+def test_a_sweep_that_makes_no_sense_is_refused(sweeps: dict[str, str]) -> None:
+    with pytest.raises(SettingsError, match="SWEEPS"):
+        sweep_lines("analytics", NAMES, sweeps)

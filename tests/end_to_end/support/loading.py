@@ -56,6 +56,7 @@ class Loading:
     retries: Mapping[str, Any] = field(
         default_factory=lambda: {"status_codes": (429, 500, 502, 503, 504), "backoff_factor": 2, "max_retries": 3}
     )
+    deleted_rows: str = "keep"
     reports: list[Report] = field(default_factory=list)
     """Of all runs so far."""
 
@@ -65,6 +66,8 @@ class Loading:
         *,
         seconds: float = 540.0,
         restart: bool = False,
+        sweep: bool = False,
+        accept_deletes: bool = False,
         pass_started_at: str | None = None,
     ) -> Report:
         """Run once, as an invocation of so many seconds.
@@ -77,7 +80,7 @@ class Loading:
             self.clock.advance(1.0)
         report = Report()
         self.reports.append(report)
-        order = Order(resource, restart=restart, pass_started_at=pass_started_at)
+        order = Order(resource, restart, sweep, accept_deletes, pass_started_at)
         invoke(order, self.settings, self.module(), Deadline.of(seconds, self.clock), report)
         return report
 
@@ -102,7 +105,7 @@ class Loading:
             RETRIES=self.retries,
             PAGES_IN_FLIGHT=self.pages_in_flight,
             SCHEDULES={"default": "H * * * *"},
-            DELETED_ROWS="keep",
+            DELETED_ROWS=self.deleted_rows,
             source_config=self.config,
         )
         return module
