@@ -93,7 +93,9 @@ def test_no_row_is_lost_in_a_list_that_moves_while_several_pages_are_under_way(
         assert len(api.requests) <= 1.8 * 40
     living = [row for row in world.snapshot("contacts") if row["id"] in at_first]
     found = difference(tmp_path, living)
-    assert (found.missing, found.doubled, found.stale) == ([], [], [])
+    assert (found.missing, found.doubled) == ([], [])
+    # what the last request of all has moved to the front could be seen by nobody
+    assert {*found.stale} <= ({living[0]["id"]} if behaviour.move_every else set())
     assert loading.reports[-1].answer()["pass"]["verified"] is True
 
 
