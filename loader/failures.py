@@ -7,7 +7,7 @@ from dlt.common.schema.exceptions import DataValidationError
 from dlt.pipeline.exceptions import PipelineStepFailed
 
 from loader.errors import ApiError, DestinationError, LoaderError, SettingsError
-from loader.session import TimeIsUpError
+from loader.exchange import TimeIsUpError
 from loader.source import Plan
 
 LOOK = "Look at the destination, and at what this function's service account may do in it."

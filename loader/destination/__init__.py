@@ -32,6 +32,9 @@ class Destination(Protocol):
     def factory(self) -> Any:
         """Give dlt's destination; whatever it commits passes the gate."""
 
+    def try_out(self) -> None:
+        """Look whether it could be written to, without writing; raises where it could not."""
+
     def adapt(self, resource: DltResource, *, marks: bool = False) -> None:
         """Give a resource the hints that this destination needs.
 

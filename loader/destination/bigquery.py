@@ -86,6 +86,18 @@ class BigQuery:
         """Give dlt's BigQuery destination; whatever it writes passes the gate."""
         return self._factory(self._deadline.earlier(SECONDS_TO_STOP))
 
+    def try_out(self) -> None:
+        """Look whether both data sets are there, or could be made, and tables in them.
+
+        Raises:
+            DestinationError: they could not.
+        """
+        sql = self._client(self._deadline.earlier(SECONDS_TO_STOP), "check").sql_client
+        sql.open_connection()
+        sql.native_connection.try_out(_making(sql))
+        with sql.with_staging_dataset():
+            sql.native_connection.try_out(_making(sql))
+
     def adapt(self, resource: DltResource, *, marks: bool = False) -> None:
         """Let the row that was read last win where a key is there twice."""
         if marks:
@@ -186,6 +198,12 @@ class BigQuery:
     def _before_merge(self, job_id: str) -> None:
         if self._lease:
             self._lease.note_script(job_id)
+
+
+def _making(sql: "SqlClient") -> str:
+    """Give the statement that makes a table in the data set, or the data set where it is not there."""
+    name = sql.fully_qualified_dataset_name()
+    return f"CREATE TABLE {name}._loader_check (number INT64)" if sql.has_dataset() else f"CREATE SCHEMA {name}"
 
 
 def ascending_ids() -> Callable[[Any], Any]:

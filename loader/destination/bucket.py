@@ -37,6 +37,7 @@ from loader.destination.marks import Marks, TableMarks
 from loader.destination.schemas import widen
 from loader.destination.seen import Seen
 from loader.destination.stage import stage, with_key
+from loader.destination.trial import try_bucket, try_folder
 from loader.errors import SettingsError
 from loader.exactness import MOST_EXACT
 from loader.history import TABLE as HISTORY
@@ -78,6 +79,18 @@ class Bucket:
         factory = DeltaBucket(bucket_url=self._url)
         factory.gate = self._gate
         return factory
+
+    def try_out(self) -> None:
+        """Look whether the folder or bucket could be written to.
+
+        Raises:
+            DestinationError: it could not.
+        """
+        client = self._client_of("check")
+        if client.is_local_filesystem:
+            try_folder(Path(client.dataset_path))
+        else:
+            try_bucket(client.fs_client, client.bucket_path.split("/", 1)[0])
 
     def adapt(self, resource: DltResource, *, marks: bool = False) -> None:
         """Let the resource be a Delta table whose lists are JSON text in their row.
@@ -190,10 +203,13 @@ class Bucket:
 
     def _beside(self, kind: str, resource: str) -> tuple[Any, str]:
         """Give the file system, and a folder in it that belongs to a resource and is no data set."""
+        client = self._client_of(resource)
+        return client.fs_client, client.pathlib.join(client.bucket_path, kind, self._dataset_name, resource)
+
+    def _client_of(self, name: str) -> "DeltaClient":
         factory = self.factory()
         config = factory.spec()._bind_dataset_name(self._dataset_name)  # noqa: SLF001 - see docs/dlt.md
-        client = factory.client(Schema(resource), config)
-        return client.fs_client, client.pathlib.join(client.bucket_path, kind, self._dataset_name, resource)
+        return factory.client(Schema(name), config)
 
     def tidy(self, pipeline_name: str) -> None:
         """Delete keys noted as seen and, if time is left, files out of use for a week and dlt's notes of old loads."""
