@@ -71,10 +71,13 @@ def told_of_split(split: Split, schema: Schema, resource: str) -> dict[str, Any]
     cure = DECIMAL if types <= {"bigint", "double", "decimal"} else {"data_type": "text"}
     line: dict[str, Any] = {"columns": {split.column: cure}}
     if split.table != root:
-        line = {"nested_hints": {split.table.removeprefix(f"{root}__"): line}}
+        line = {"nested_hints": {split.table.removeprefix(f"{root}{SEPARATOR}"): line}}
     (name, value), *_ = line.items()
     is_widened = split.data_type == "bigint" and cure is DECIMAL
-    first = "" if is_widened else f"remove the table {split.table} at the destination, then "
+    # rows of lists would be left over without theirs
+    tables = [name for name in schema.tables if name == root or name.startswith(f"{root}{SEPARATOR}")]
+    removed = f"remove the table{'s' * (len(tables) > 1)} {', '.join(sorted(tables))} at the destination, then "
+    first = "" if is_widened else removed
     return {
         "table": split.table,
         "column": split.column,

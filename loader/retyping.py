@@ -43,6 +43,8 @@ class Watch:
     """Tells of a table, a column and a type whether its values may become of that type without being changed."""
     keys: frozenset[str] = frozenset()
     """Fields of the key: they keep their columns, whatever else is called like them."""
+    renamed: dict[str, dict[Path, str]] = field(default_factory=dict)
+    """What has other names already, by table, in rows that are to be normalized once more."""
     changes: list[dict[str, Any]] = field(default_factory=list)
     """What the last package changes: columns that are new, split or widened, fields that were renamed."""
 
@@ -142,6 +144,8 @@ class _Package:
             known: Any = self._before.tables.get(table, {}).get(RENAMED, [])
             self._rename(table, {tuple(path): name for path, name in known})
         self._known = {table: dict(renamed) for table, renamed in self._renamed.items()}
+        for table, renamed in watch.renamed.items():
+            self._renamed.setdefault(table, {}).update(renamed)
 
     @contextmanager
     def attempt(self) -> Iterator[None]:
@@ -171,7 +175,9 @@ class _Package:
         """
         if self._history and splits(self._schema):
             remove_files_from_metrics(done.file_metrics)
+            self._watch.renamed = self._renamed
             raise UnsettledError
+        self._watch.renamed = {}
         for table in self._files:
             if table in self._schema.tables:
                 hints: Any = self._schema.tables[table]

@@ -2,13 +2,14 @@
 
 import copy
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
 
 import dlt
 import requests
+from dlt.common import jsonpath
 from dlt.common.configuration.exceptions import ConfigFieldMissingException
 from dlt.extract import DltResource, DltSource
 from dlt.sources.helpers.requests.session import Session as PlainSession
@@ -19,6 +20,7 @@ from dlt.sources.rest_api.config_setup import (
     create_paginator,
     setup_incremental_object,
 )
+from requests.adapters import DEFAULT_POOLSIZE, HTTPAdapter
 
 from loader.deadline import Deadline
 from loader.errors import SettingsError
@@ -45,6 +47,8 @@ class Description:
     config: RESTAPIConfig
     """dlt's configuration."""
     retries: RetryPolicy
+    pages_in_flight: int
+    """How many pages of one resource may be asked for at once."""
     schedules: Mapping[str, str]
     """Cron by resource name, "default" for the others."""
     sweeps: Mapping[str, str] = field(default_factory=dict)
@@ -67,10 +71,12 @@ def describe(module: ModuleType, secrets: Secrets) -> Description:
         with answering(secrets):
             config = module.source_config()
         _check_deleted_rows(module.DELETED_ROWS)
+        _check_pages_in_flight(module.PAGES_IN_FLIGHT)
         description = Description(
             module.NAME,
             config,
             RetryPolicy.of(module.RETRIES),
+            module.PAGES_IN_FLIGHT,
             module.SCHEDULES,
             getattr(module, "SWEEPS", {}),
             marks=module.DELETED_ROWS == "mark",
@@ -112,6 +118,14 @@ def _is_name(name: object) -> bool:
 def _check_deleted_rows(choice: object) -> None:
     if choice not in ("keep", "mark"):
         raise SettingsError(f'DELETED_ROWS in source_config.py is {choice!r}. Set it to "keep" or to "mark".')
+
+
+def _check_pages_in_flight(number: object) -> None:
+    if type(number) is not int or number < 1:
+        raise SettingsError(
+            f"PAGES_IN_FLIGHT in source_config.py is {number!r}, but must be a number of pages: 1 (one after the "
+            "other) or more."
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,8 +193,11 @@ def build(chosen: Plan, session: Session, reader: Reader) -> DltSource:
         if isinstance(resource, dict):
             listener = reader if name == chosen.resource else Bystander(reader)
             selector = resource["endpoint"].get("data_selector")
-            reading = Reading(listener, resource.get("primary_key"), selector)
+            reading = Reading(listener, resource.get("primary_key"), selector, session.pages_in_flight)
             resource["endpoint"]["paginator"] = guarded(paginator_of(config, resource), reading)
+            if selector:
+                # dlt would parse it for each page
+                resource["endpoint"]["data_selector"] = jsonpath.compile_path(selector)
     source = rest_api_source(
         {
             "client": {**config["client"], "auth": auth, "session": session},
@@ -233,15 +250,28 @@ class Bystander:
     def next_place(self, place: Mapping[str, Any] | None) -> None:
         """Keep nothing."""
 
+    def follow(self, following: Sequence[requests.Request]) -> None:
+        """Ask for nothing ahead: between two pages of a parent come those of its children."""
+
+    def is_ahead(self) -> bool:
+        """Tell that it was not."""
+        return False
+
     def is_full(self) -> bool:
         """Read on."""
         return False
 
 
-def open_session(config: RESTAPIConfig, retries: RetryPolicy, deadline: Deadline) -> Session:
+def open_session(description: Description, deadline: Deadline) -> Session:
     """Give our session around that of the configuration, or else around one as dlt makes them."""
-    own = config["client"].get("session")
-    return Session(own or PlainSession(raise_for_status=False), retries, deadline)
+    number = description.pages_in_flight
+    inner = description.config["client"].get("session")
+    if inner is None:
+        inner = PlainSession(raise_for_status=False)
+        # a connection that finds no room in the pool is closed after its request
+        for scheme in ("https://", "http://"):
+            inner.mount(scheme, HTTPAdapter(pool_maxsize=max(number, DEFAULT_POOLSIZE)))
+    return Session(inner, description.retries, deadline, pages_in_flight=number)
 
 
 def endpoints(config: RESTAPIConfig) -> tuple[dict[str, Any], dict[str, Any]]:

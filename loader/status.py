@@ -72,7 +72,8 @@ def status(description: Description, settings: Settings, named: Sequence[str] = 
     with destination_errors():
         destination = open_destination(settings, Gate(), Deadline.of(settings.timeout_seconds, SystemClock()))
         resources = {
-            name: _committed(description, destination, settings, name) for name in named or description.resources()
+            name: _committed(description, destination, settings, name, with_columns=bool(named))
+            for name in named or description.resources()
         }
     return {
         "source": description.name,
@@ -85,7 +86,9 @@ def status(description: Description, settings: Settings, named: Sequence[str] = 
     }
 
 
-def _committed(description: Description, destination: Destination, settings: Settings, resource: str) -> Committed:
+def _committed(
+    description: Description, destination: Destination, settings: Settings, resource: str, *, with_columns: bool
+) -> Committed:
     name = f"{description.name}_{resource}"
     factory = destination.factory()
     config = factory.spec()._bind_dataset_name(settings.dataset_name)  # noqa: SLF001 - see docs/dlt.md
@@ -95,7 +98,7 @@ def _committed(description: Description, destination: Destination, settings: Set
             state: Any = load_pipeline_state_from_destination(name, client)
         except DestinationUndefinedEntity:
             return Committed(None, None)
-        stored = client.get_stored_schema(name)
+        stored = client.get_stored_schema(name) if with_columns else None
     schema = Schema.from_stored_schema(json.loads(stored.schema)) if stored else None
     sources = (state or {}).get("sources", {})
     return Committed(Record.of(sources.get(name, {}).get("resources", {}).get(resource, {})), schema)

@@ -1,5 +1,6 @@
 """Look before you load: what an API would cost rows by, found in a few requests, and the lines that cure it."""
 
+from dataclasses import replace
 from types import ModuleType
 
 from loader import dlt_settings
@@ -41,7 +42,8 @@ def check(resource: str, settings: Settings, module: ModuleType, clock: Clock) -
     description = describe(module, SecretManager(settings.api_key_secret, deadline))
     destination = open_destination(settings, Gate(), deadline)
     chosen = plan(description, resource)
-    checked = examined(chosen, open_session(chosen.config, description.retries, deadline), destination)
+    with open_session(replace(description, pages_in_flight=1), deadline) as session:
+        checked = examined(chosen, session, destination)
     if problem := _wrong_with_destination(settings, clock):
         checked.findings.append(Finding("destination", problem))
     return checked

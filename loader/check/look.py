@@ -15,11 +15,12 @@ from requests import PreparedRequest, Response
 
 from loader.chunk import Bounds, Commit
 from loader.errors import ApiError, LoaderError, SettingsError
+from loader.exchange import TimeIsUpError
 from loader.failures import causes_of
 from loader.paging import SAME_OFFSET_PAGE, SAME_PAGE, Place
 from loader.place import Pass, Record
 from loader.reader import End, NonsenseError, Reader, explained, now
-from loader.session import Session, TimeIsUpError
+from loader.session import Session
 from loader.verdict import Evidence
 
 MAX_REQUESTS = 8

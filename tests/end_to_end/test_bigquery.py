@@ -71,7 +71,7 @@ def test_rows_and_lists_are_exact_in_few_jobs_whatever_their_number(
         assert counts[1] == (counts[0][0] + 1, counts[0][1])
 
         front.reset()
-        description = Description("analytics", loading.config(), RetryPolicy.of(loading.retries), {})
+        description = Description("analytics", loading.config(), RetryPolicy.of(loading.retries), 1, {})
         answer = status(description, loading.settings)["resources"]["conversations"]
         assert (answer["status"], answer["pass_rows"]) == ("complete", 3_000)
         assert len(front.queries) == 1

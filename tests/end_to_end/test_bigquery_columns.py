@@ -1,14 +1,16 @@
 """BigQuery: a column of whole numbers becomes wider; what fits no column of the field is loaded beside it, and told."""
 
-import json
+import random
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from loader.destination.bigquery import BigQuery
 from loader.errors import SettingsError
-from tests.end_to_end.support.given import NAME, Given, GivenRows, numbered
+from tests.end_to_end.support.given import NAME, Given, GivenRows, generated, numbered, wrong_sums
 from tests.end_to_end.support.places import BigQueryPlace
 
 
@@ -52,26 +54,29 @@ def test_a_table_of_whole_numbers_is_widened_and_so_are_those_of_its_lists_and_o
 @pytest.mark.long
 def test_what_no_column_holds_is_kept_and_told_until_it_is_cured(given: Given, bigquery: BigQueryPlace) -> None:
     big = 2**53 + 1
-    given.api.rows = numbered({"price": big, "code": 7}, {"price": 0.5, "code": "007"})
+    given.api.rows = numbered({"price": big, "code": 7, "sizes": [big, 0.5]}, {"price": 0.5, "code": "007"})
     for _ in range(2):
         report = given.loading.run(NAME)
         assert report.current_pass is not None
         assert report.current_pass["verified"] is False
         split = {each["column"]: each for each in report.schema_changes if each["change"] == "split"}
-        assert split.keys() == {"price", "code"}
+        assert split.keys() == {"price", "code", "value"}
+        assert split["code"]["then"].startswith(f"remove the tables {NAME}, {NAME}__sizes at")
     assert (values(bigquery, "price"), values(bigquery, "price__v_double")) == ([big, None], [None, 0.5])
     assert (values(bigquery, "code"), values(bigquery, "code__v_text")) == ([7, None], [None, "007"])
     assert [row["verified"] for row in bigquery.rows("loader_passes")] == [False, False]
 
     for each in split.values():
-        given.hints.setdefault("columns", {}).update(json.loads(f"{{{each['fix'].rstrip(',')}}}")["columns"])
+        given.put(each)
     with pytest.raises(SettingsError, match="remove the table"):
         given.loading.run(NAME, restart=True)
     with bigquery.client() as client:
         client.delete_table(f"{bigquery.dataset}.{NAME}")
+        client.delete_table(f"{bigquery.dataset}.{NAME}__sizes")
     cured = given.loading.run(NAME, restart=True)
     assert cured.current_pass is not None
     assert cured.current_pass["verified"] is True
+    assert sorted(row["value"] for row in bigquery.rows(f"{NAME}__sizes")) == [Decimal("0.5"), Decimal(big)]
     assert ([int(values(bigquery, "price")[0]), float(values(bigquery, "price")[1])]) == [big, 0.5]
     assert values(bigquery, "code") == ["7", "007"]
 
@@ -93,3 +98,26 @@ def test_whole_numbers_become_decimals_where_the_line_says_so_and_names_of_lists
     alter = f"ALTER TABLE `test-project`.`{bigquery.dataset}`.`{NAME}` ALTER COLUMN `price` SET DATA TYPE BIGNUMERIC"
     assert any(alter in call.sql for call in bigquery.front.queries)
     assert [int(value) for value in values(bigquery, "price")] == [2**53 + 1]
+
+
+@pytest.mark.long
+def test_the_sum_of_each_field_is_that_of_a_column_or_the_printed_line_cures_it(
+    given: Given, bigquery: BigQueryPlace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = random.Random(3)  # noqa: S311 - no secret
+    given.limit, given.api.rows = 4, generated(chosen, 100, 12)
+    monkeypatch.setattr(BigQuery, "chunk_bytes", 1)
+    report = given.loading.until_complete(NAME)[-1]
+    split = {each["column"]: each for each in report.schema_changes if each["change"] == "split"}
+    assert report.current_pass is not None
+    assert split
+    assert report.current_pass["verified"] is False
+    assert not wrong_sums(given, bigquery.rows(NAME), report.schema_changes, split)
+    for each in split.values():
+        given.put(each)
+    with bigquery.client() as client:
+        client.delete_table(f"{bigquery.dataset}.{NAME}")
+    cured = given.loading.run(NAME, restart=True)
+    assert cured.current_pass is not None
+    assert cured.current_pass["verified"] is True
+    assert not wrong_sums(given, bigquery.rows(NAME), report.schema_changes, {})
