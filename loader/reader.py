@@ -300,7 +300,8 @@ _MESSAGES = {
         "The request could not be sent: a header has a character that HTTP does not allow there. Look at the key."
     ),
     MovedError: (
-        "The API redirects to another host, and the key is not sent there. If you trust it, put it into BASE_URL."
+        "The API redirects to another host, or links to one, and the key is not sent there. "
+        "If you trust it, put it into BASE_URL."
     ),
 }
 """What to say of errors that are the same whatever the request was."""
