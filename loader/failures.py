@@ -44,7 +44,7 @@ def explained(chosen: Plan) -> Iterator[None]:
         if failed.step == "normalize":
             raise ApiError(
                 f"Rows of {chosen.resource} can't be brought into a table: {type(causes[-1]).__name__}. "
-                "A key that is missing or of another type than before, or a number beyond 64 bits, does that. "
+                "A key that is missing or of another type than before does that. "
                 "Nothing of this chunk is loaded. Look at the rows, and give the field a type in `columns` of the "
                 "resource in source_config.py."
             ) from failed

@@ -42,6 +42,9 @@ Place = Mapping[str, Any]
 MORE = ("has_more", "hasMore", "has_next", "hasNext", "has_next_page", "hasNextPage")
 """Fields by which an API says that there is another page."""
 
+SAME_PAGE = "the same page comes again: what asks for the next one is ignored"
+SAME_OFFSET_PAGE = "the same full page comes again for another offset: the offset is ignored"
+
 
 class Listener(Protocol):
     """Who is told of the pages."""
@@ -81,6 +84,11 @@ class Reading:
     """Where the rows are in an answer; None where dlt finds it."""
     pages_in_flight: int = 1
     """So many pages may be asked for at once."""
+
+
+def kind_of(paginator: BasePaginator) -> str:
+    """Give the type of a paginator, as a configuration has it."""
+    return _NAMES.get(type(paginator)) or type(paginator).__name__
 
 
 def place_is_known(paginator: BasePaginator | None) -> bool:
@@ -184,7 +192,7 @@ class PlacedPaginator(BasePaginator):
         elif is_same:
             self.asks_again = True
             rows.clear()
-            self.listener.ask_again("the same page comes again: what asks for the next one is ignored")
+            self.listener.ask_again(SAME_PAGE)
             return
         else:
             self.inner.update_state(response, rows)
@@ -282,7 +290,7 @@ class OffsetGuard(PlacedPaginator):
         except SamePageError:
             self.asks_again = True
             rows.clear()
-            self.listener.ask_again("the same full page comes again for another offset: the offset is ignored")
+            self.listener.ask_again(SAME_OFFSET_PAGE)
             return
         rows[:] = [rows[index] for index in new]
         self._end_as_configured(response, behind)

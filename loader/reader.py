@@ -58,7 +58,7 @@ class Reader:
         self.may_pause = may_pause
         """False: the pass is read in this chunk, whole, or not at all."""
         self.folds = False
-        """True: a pass that is read is not complete yet; what it staged is to be folded, or marks are to be set."""
+        """True: a pass that is read is not complete yet: what it staged is to be folded, or its table looked at."""
         self.choose: incremental.Furthest = max
         """Which of two values of an incremental cursor is further: dlt's `last_value_func`."""
         self.end = End.OF_PASS
@@ -123,6 +123,12 @@ class Reader:
             if self.may_pause or self.current.sweep:
                 self._settle_cursors(beginning)
             self._keep()
+
+    def leave_open(self) -> None:
+        """Let the pass be read, but not complete: something is to be done before that."""
+        self.folds = True
+        self._change(finished=self.completed)
+        self.completed = None
 
     # what the paginator tells
 
@@ -217,10 +223,11 @@ class Reader:
     def _keep(self) -> None:
         """Write the record into the state, as it is to be committed with the rows read so far."""
         is_read = self.end is End.OF_PASS
-        self.completed = self.current.completed(now(self._clock), self.evidence) if is_read else None
+        # a package that splits a field is not committed with it
+        evidence = replace(self.evidence, columns=True)
+        self.completed = self.current.completed(now(self._clock), evidence) if is_read else None
         if self.folds:
-            self._change(finished=self.completed)
-            self.completed = None
+            self.leave_open()
         kept = replace(self.record, current=None, last=self.completed) if self.completed else self.record
         kept.write(self._state)
 

@@ -130,6 +130,15 @@ class BoundedClient(bigquery.Client):
         """
         return patiently(lambda: self._query_once(query, job_config, page_size), self._deadline)
 
+    def try_out(self, statement: str) -> None:
+        """Let BigQuery judge a statement, permissions and all, without running it.
+
+        Raises:
+            RefusedError: it would refuse it.
+        """
+        with refusals():
+            self.query(statement, job_config=bigquery.QueryJobConfig(dry_run=True), retry=NEVER, job_retry=None)
+
     def load_table_from_file(self, file_obj: Any, *args: Any, job_id: str, **kwargs: Any) -> Any:  # type: ignore[override]
         """Load a file, and wait for the job; where it fails for a reason that passes, load it again.
 

@@ -16,7 +16,7 @@ from typing import Any, Self
 from urllib.parse import quote, unquote, urlencode
 from xml.sax.saxutils import escape
 
-from tests.local_server import ADDRESS, Answer, LocalServer, Request
+from tests.local_server import ADDRESS, Answer, LocalServer, Request, json_answer
 
 START_SECONDS = 30.0
 BOUNDARY = "the-boundary-of-a-part"
@@ -42,6 +42,8 @@ class FakeGcs(LocalServer):
 
     def __init__(self, port: int = 0) -> None:
         super().__init__(port)
+        self.denied: set[str] = set()
+        """Permissions that nobody has."""
         self._writes = threading.RLock()
         self._parts: dict[str, dict[int, bytes]] = {}
         self._upload_ids = count(1)
@@ -133,7 +135,17 @@ class FakeGcs(LocalServer):
             return Answer(NO_CONTENT if answer.status < 300 else answer.status, answer.body)
         return self._passed_on(request, "GET" if method == "HEAD" else method)
 
+    def _permissions(self, request: Request) -> Answer:
+        bucket = request.path.split("/")[4]
+        there = self._ask("GET", f"/storage/v1/b/{bucket}")
+        if there.status >= 300:
+            return there
+        held = {f"storage.objects.{verb}" for verb in ("create", "delete", "get", "list")} - self.denied
+        return json_answer({"permissions": sorted(held)})
+
     def _json(self, request: Request) -> Answer:
+        if request.path.endswith("/iam/testPermissions"):
+            return self._permissions(request)
         wanted = request.query.get("ifGenerationMatch")
         if wanted is None or request.method == "GET" or request.query.get("uploadType") == "multipart":
             return self._passed_on(request, request.method)
