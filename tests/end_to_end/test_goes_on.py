@@ -274,7 +274,7 @@ def test_a_dependent_resource_is_read_in_one_run_and_says_so(
     with pytest.raises(SettingsError, match="it depends on another resource"):
         loading.run("parts")
     assert rows_of(loading.bucket, "parts") == []
-    assert "parts a new pass, in this one run, because" in log.text
+    assert "parts: a run begins: a new pass, in this one run, because" in log.text
     world.recover()
     assert loading.run("parts").status == "complete"
     assert len(rows_of(loading.bucket, "parts")) == loading.reports[-1].rows > 30
