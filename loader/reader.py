@@ -1,6 +1,7 @@
 """Reads the pages of one chunk: from the place on, until the chunk is full, the time is up, or the pass ends."""
 
 import enum
+import re
 from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -59,6 +60,8 @@ class Reader:
         """False: the pass is read in this chunk, whole, or not at all."""
         self.folds = False
         """True: a pass that is read is not complete yet: what it staged is to be folded, or its table looked at."""
+        self.templates: Sequence[str] = ()
+        """Paths of dependent resources: what is between braces in them is a row's key, and is not to be seen."""
         self.choose: incremental.Furthest = max
         """Which of two values of an incremental cursor is further: dlt's `last_value_func`."""
         self.end = End.OF_PASS
@@ -113,7 +116,9 @@ class Reader:
             if not self.may_pause:
                 raise
         except (requests.RequestException, ValueError, NonsenseError) as error:
-            self.failure = explained(error, self._session.policy, is_at_reference=self._is_at_reference())
+            self.failure = explained(
+                error, self._session.policy, is_at_reference=self._is_at_reference(), templates=self.templates
+            )
             self.end, self.reason = End.FAILED, str(self.failure)
             if not self.may_pause:
                 raise self.failure from error
@@ -237,17 +242,20 @@ def now(clock: Clock) -> str:
     return datetime.fromtimestamp(clock.time(), UTC).isoformat(timespec="milliseconds")
 
 
-def explained(error: Exception, policy: RetryPolicy, *, is_at_reference: bool = False) -> ApiError:
+def explained(
+    error: Exception, policy: RetryPolicy, *, is_at_reference: bool = False, templates: Sequence[str] = ()
+) -> ApiError:
     """Say what an error in reading means; never what the API sent, which may be customers' rows.
 
     Args:
         error: what was raised.
         policy: how often it was tried.
         is_at_reference: whether it was the first request of a run, at a cursor or a link that an earlier run had kept.
+        templates: paths with braces, around what is a row's key.
     """
     response = getattr(error, "response", None)
     if isinstance(error, requests.HTTPError) and response is not None:
-        status, path = response.status_code, urlsplit(response.url).path
+        status, path = response.status_code, _without_keys(urlsplit(response.url).path, templates)
         tries = f" after {policy.max_retries} retries" if status in policy.status_codes else ""
         what = f"The API answered {status} {response.reason} to {response.request.method} {path}{tries}."
         advice = _ADVICE.get(status) or _ADVICE.get(status // 100, "")
@@ -271,6 +279,14 @@ def explained(error: Exception, policy: RetryPolicy, *, is_at_reference: bool = 
         "The API's answer does not fit the paginator in source_config.py: a number or a reference that it needs is "
         "missing or of another kind. Look at the paginator's paths."
     )
+
+
+def _without_keys(path: str, templates: Sequence[str]) -> str:
+    for template in templates:
+        literals = [re.escape(literal) for literal in re.split(r"\{[^}]*\}", template.strip("/"))]
+        if re.fullmatch(rf"(.*/)?{'.+'.join(literals)}/?", path):
+            return "/" + template.strip("/")
+    return path
 
 
 _MESSAGES = {
