@@ -6,6 +6,7 @@ from types import ModuleType
 
 import dlt
 
+from loader import mistakes
 from loader.errors import SettingsError
 from loader.secret import Placeholders
 from loader.settings import Settings, read
@@ -21,10 +22,7 @@ def source_config() -> ModuleType:
     try:
         return importlib.import_module("source_config")
     except Exception as error:
-        where = f" at line {error.lineno}" if isinstance(error, SyntaxError) else ""
-        raise SettingsError(
-            f"source_config.py can't be imported: {type(error).__name__}{where}: {error}. Correct the file."
-        ) from error
+        raise mistakes.in_the_import(error) from error
 
 
 def description_without_key() -> Description:
