@@ -22,7 +22,7 @@ def source_config() -> RESTAPIConfig:
                 "type": "page_number",
                 "base_page": 1,
                 "page_param": "page",
-                # dlt's word for it is None where an API tells no number of pages: then an empty page is the last one
+                # None where the API tells no number of pages: then an empty page is the last one
                 "total_path": "total_pages",
             },
         },
