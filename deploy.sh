@@ -283,7 +283,8 @@ read_schedules() {
 	command -v "$python" >/dev/null || python=python3
 	if ! lines=$("$python" main.py --schedules </dev/null 2>"$ERRORS"); then
 		PROBLEM=$(<"$ERRORS")
-		[[ $PROBLEM != *"No module named"* && $PROBLEM != *"command not found"* ]] ||
+		[[ $PROBLEM == *"source_config.py can't be imported"* ||
+			$PROBLEM != *"No module named"* && $PROBLEM != *"command not found"* ]] ||
 			fail "$PROBLEM" "run \`make\` first: it sets up the environment that source_config.py is read in."
 		fail "$PROBLEM" "correct source_config.py, until this prints a line for each resource: $python main.py --schedules"
 	fi

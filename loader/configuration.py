@@ -6,7 +6,7 @@ from types import ModuleType
 
 import dlt
 
-from loader import dlt_settings
+from loader import dlt_settings, mistakes
 from loader.errors import SettingsError
 from loader.secret import Placeholders, Watch, answering
 from loader.settings import Settings, read
@@ -24,10 +24,7 @@ def source_config() -> ModuleType:
         with answering(Watch()):
             return importlib.import_module("source_config")
     except Exception as error:
-        where = f" at line {error.lineno}" if isinstance(error, SyntaxError) else ""
-        raise SettingsError(
-            f"source_config.py can't be imported: {type(error).__name__}{where}: {error}. Correct the file."
-        ) from error
+        raise mistakes.in_the_import(error) from error
 
 
 def description_without_key() -> Description:

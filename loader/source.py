@@ -23,7 +23,7 @@ from dlt.sources.rest_api.config_setup import (
 )
 from requests.adapters import DEFAULT_POOLSIZE, HTTPAdapter
 
-from loader import redaction
+from loader import mistakes, redaction
 from loader.deadline import Deadline
 from loader.errors import SettingsError
 from loader.history import TABLE
@@ -99,9 +99,7 @@ def describe(module: ModuleType, secrets: Secrets) -> Description:
             f"Set {variables} in the environment, or put it into the secret that API_KEY_SECRET names."
         ) from error
     except Exception as error:
-        raise SettingsError(
-            f"source_config.py is wrong: {type(error).__name__}: {' '.join(str(error).split())}"
-        ) from error
+        raise mistakes.in_what_it_says(error, module) from error
     return description
 
 

@@ -77,20 +77,87 @@ def test_secrets_that_are_there_are_enough(written: Path, monkeypatch: pytest.Mo
     assert settings_for_a_run().destination == "filesystem"
 
 
+ONE_RESOURCE = (
+    VALID
+    + """
+def source_config():
+    return {
+        "client": {"base_url": "https://shop.example.com"},
+        "resources": [
+            RESOURCES
+        ],
+    }
+"""
+)
+
+
+def with_resources(*lines: str) -> str:
+    """Give a file whose resources begin in line 12."""
+    return ONE_RESOURCE.replace("RESOURCES", "\n".join(lines))
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        pytest.param("NAME = (", "can't be imported: SyntaxError at line 1", id="syntax"),
-        pytest.param("import nothing_of_that_name", "can't be imported: ModuleNotFoundError", id="import"),
-        pytest.param("", "is wrong: AttributeError.*source_config", id="empty"),
-        pytest.param(VALID + "def source_config(): return {}", "is wrong: KeyError", id="no_configuration"),
-        pytest.param(VALID + "def source_config(): return 1 / 0", "is wrong: ZeroDivisionError", id="raises"),
+        pytest.param("NAME = (", "can't be imported in line 1: SyntaxError: '(' was never closed", id="syntax"),
+        pytest.param("import nothing", "can't be imported in line 1: ModuleNotFoundError: No module", id="import"),
+        pytest.param("\n\nfoo()", "can't be imported in line 3: NameError: name 'foo' is not", id="import_runs"),
+        pytest.param("", "is wrong: it has no source_config", id="empty"),
+        pytest.param(with_resources('"a"').replace("NAME", "NAMED"), "is wrong: it has no NAME", id="no_name"),
+        pytest.param(VALID + "def source_config(): pass", "source_config() gives nothing: its `return`", id="nothing"),
+        pytest.param(VALID + "def source_config(): return {}", "is wrong: 'resources' is missing", id="no_resources"),
+        pytest.param(VALID + "def source_config(): 1 / 0", "is wrong in line 7: ZeroDivisionError: div", id="raises"),
+        pytest.param(ONE_RESOURCE, "is wrong in line 12: NameError: name 'RESOURCES' is not", id="name_in_function"),
+        pytest.param(
+            with_resources('{"name": "orders",', '"primry_key": "id"}'),
+            "is wrong in line 13: resources[0] has no field 'primry_key' (primary_key?). Correct",
+            id="unknown_key",
+        ),
+        pytest.param(
+            with_resources('"items",', '{"name": "orders", "endpoint": {"data_selctor": "data"}}'),
+            "is wrong in line 13: resources[1]/endpoint has no field 'data_selctor' (data_selector?). Correct",
+            id="unknown_key_within",
+        ),
+        pytest.param(
+            with_resources('{"name": "orders", "endpoint": {"paginator": {"type": "ofset", "limit": 10}}}'),
+            "is wrong in line 12: resources[0]/endpoint/paginator: field `type=ofset` is not one of: [",
+            id="unknown_value",
+        ),
+        pytest.param(
+            with_resources('{"name": "orders", "endpoint": {"paginator": {"type": "offset", "limit": 1, "lmit": 2}}}'),
+            "is wrong in line 12: resources[0]/endpoint/paginator has no field 'lmit' (limit?). Correct",
+            id="unknown_key_of_a_kind",
+        ),
+        pytest.param(
+            with_resources(
+                '{"name": "a", "endpoint": "{resources.b.id}"},', '{"name": "b", "endpoint": "{resources.a.id}"}'
+            ),
+            "is wrong in lines 12, 13: resources depend on each other in a circle: ",
+            id="circle",
+        ),
+        pytest.param(
+            with_resources('{"name": "a", "endpoint": "{resources.orders.id}"}'),
+            "is wrong in line 12: A dependent resource `a` refers to non existing parent resource `orders`",
+            id="no_such_parent",
+        ),
+        pytest.param(
+            with_resources('"orders",', '"items",', '{"name": "orders"}'),
+            "is wrong in lines 12, 14: Resource `orders` is already defined. Correct",
+            id="two_of_one_name",
+        ),
+        pytest.param(with_resources("{}"), "is wrong: 'name' is missing. Correct", id="resource_without_a_name"),
     ],
 )
-def test_a_file_that_is_wrong_is_whose_fault_it_is(written: Path, text: str, message: str) -> None:
+def test_a_file_that_is_wrong_is_told_in_one_sentence_with_its_line(written: Path, text: str, message: str) -> None:
     written.write_text(text)
-    with pytest.raises(SettingsError, match=message):
+    with pytest.raises(SettingsError) as raised:
         description_without_key()
+    told = str(raised.value)
+    assert message in told
+    assert told.startswith("source_config.py ")
+    assert told.endswith(". Correct the file.")
+    assert "\n" not in told
+    assert len(told) < 400
 
 
 def test_it_is_imported_once(written: Path) -> None:

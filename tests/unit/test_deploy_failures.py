@@ -158,6 +158,13 @@ def test_a_function_of_the_first_generation_is_left_alone(deployment: Deployment
     [
         pytest.param(1, "source_config.py: no NAME", "", "correct source_config.py", id="wrong-configuration"),
         pytest.param(1, "ModuleNotFoundError: No module named 'dlt'", "", "run `make` first", id="without-dlt"),
+        pytest.param(
+            1,
+            "source_config.py can't be imported in line 3: ModuleNotFoundError: No module named 'dtl'.",
+            "",
+            "correct source_config.py",
+            id="wrong-import",
+        ),
         pytest.param(0, "", "", "correct source_config.py", id="no-resources"),
         pytest.param(0, "", "contacts 5 * * * *", "correct source_config.py", id="no-tab"),
         pytest.param(0, "", "contacts\t5 * * * *\nusers\t", "correct source_config.py", id="no-cron"),

@@ -3,6 +3,7 @@
 import dataclasses
 import re
 import subprocess
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +106,15 @@ def test_a_name_inside_dlt_is_still_there_and_its_test_too(name: str, file: str,
     for part in name.split("."):
         assert re.search(rf"\b{part}\b", text)
     assert (ROOT / "tests" / test).exists()
+
+
+def test_the_lowest_dlt_that_is_allowed_is_the_one_that_all_tests_run_with() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    [bounds] = [re.findall(r"[\d.]+", line) for line in project["dependencies"] if line.startswith("dlt[")]
+    lowest, below = bounds
+    major, minor, _ = lowest.split(".")
+    assert dlt.__version__ == lowest
+    assert below == f"{major}.{int(minor) + 1}"
 
 
 def test_private_names_of_dlt_are_all_in_the_table() -> None:

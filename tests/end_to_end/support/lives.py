@@ -9,6 +9,8 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
+import threading
 import traceback
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -24,6 +26,7 @@ from functions_framework import create_app
 from werkzeug.serving import make_server
 
 import loader.destination.bucket
+import source_config
 from loader import clock as product_clock
 from loader import log
 from tests.end_to_end.support.steps import DIED, Steps
@@ -55,10 +58,15 @@ class Life:
     """Where to serve the function; None: load without HTTP."""
     environment: dict[str, str] | None = None
     """More variables."""
+    config: dict[str, Any] | None = None
+    """Other values in source_config.py."""
 
 
 class Lives:
     """Starts children, and ends with them."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
 
     def __enter__(self) -> Self:
         """Start the process that forks."""
@@ -93,9 +101,10 @@ class Lives:
     def _tell(self, command: Any) -> str:
         assert self._forker.stdin
         assert self._forker.stdout
-        self._forker.stdin.write(json.dumps(command) + "\n")
-        self._forker.stdin.flush()
-        return self._forker.stdout.readline()
+        with self._lock:
+            self._forker.stdin.write(json.dumps(command) + "\n")
+            self._forker.stdin.flush()
+            return self._forker.stdout.readline()
 
 
 def main() -> None:
@@ -127,8 +136,14 @@ def _live(life: Life) -> int:
 
 def _prepare(life: Life) -> None:
     os.environ.update(
-        API_KEY=KEY, BASE_URL=life.base_url, BUCKET_URL=life.bucket, LOG_LEVEL="WARNING", **(life.environment or {})
+        API_KEY=KEY,
+        BASE_URL=life.base_url,
+        BUCKET_URL=life.bucket,
+        **{"LOG_LEVEL": "WARNING", **(life.environment or {})},
     )
+    # the parent may have looked for it already
+    tempfile.tempdir = None
+    vars(source_config).update(life.config or {})
     machine: Any = product_clock.SystemClock
     now = machine.time
     machine.time = lambda self: now(self) + 3600.0 * life.hours
