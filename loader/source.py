@@ -72,7 +72,7 @@ def describe(module: ModuleType, secrets: Secrets) -> Description:
     try:
         with answering(secrets):
             config = module.source_config()
-        _remember_credentials(config["client"].get("auth"))
+        _remember_credentials(config)
         _check_deleted_rows(module.DELETED_ROWS)
         _check_pages_in_flight(module.PAGES_IN_FLIGHT)
         description = Description(
@@ -103,8 +103,10 @@ def describe(module: ModuleType, secrets: Secrets) -> Description:
     return description
 
 
-def _remember_credentials(auth: Any) -> None:
+def _remember_credentials(config: Any) -> None:
     """Keep what signs requests out of the log, also where it is not from `dlt.secrets`."""
+    client = config.get("client") if isinstance(config, dict) else None
+    auth = client.get("auth") if isinstance(client, dict) else None
     values = auth if isinstance(auth, dict) else {name: getattr(auth, name, None) for name in _CREDENTIALS}
     texts = [values.get(name) for name in _CREDENTIALS]
     redaction.remember(text for text in texts if isinstance(text, str) and text != PLACEHOLDER)
