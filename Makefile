@@ -7,6 +7,8 @@ RUN = $(BIN)/python
 # may be a shim that leads nowhere, while the interpreters lie in a folder beside the shims.
 EMULATOR = .venvs/bigquery
 PYTHON_313 = $(firstword $(shell for p in python3.13 python3.14 python3 "$$(dirname "$$(command -v python3.13 || echo /)")"/../versions/3.13.*/bin/python3.13; do $$p -c 'import sys; sys.exit(not (3, 13) <= sys.version_info[:2] <= (3, 14))' 2>/dev/null && echo $$p; done))
+# Two at once: tests wait more than they compute. A file stays with one of them, as its tests may share what they started.
+PYTEST = $(RUN) -m pytest --numprocesses 2 --dist loadfile
 PEERS = plain_dlt airbyte_cdk singer_sdk
 export RUNTIME__DLTHUB_TELEMETRY = false
 
@@ -30,10 +32,10 @@ $(EMULATOR)/.installed: tests/fakes/bigquery-requirements.txt
 	  $(EMULATOR)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $< && touch $@; fi
 
 test: lint $(EMULATOR)/.installed  ## everything that matters, in at most ten minutes
-	$(RUN) -m pytest -m "not long"
+	$(PYTEST) -m "not long"
 
 test-all: setup $(EMULATOR)/.installed  ## what is long: sweeps, soak, all destinations, real gcloud
-	$(RUN) -m pytest -m long
+	$(PYTEST) -m long
 
 lint: setup  ## ruff, mypy --strict and shellcheck
 	$(BIN)/ruff check .

@@ -110,6 +110,7 @@ def test_what_bigquery_says_of_values_that_it_can_not_take_is_in_no_answer_and_n
     assert "ann@" not in str(raised.value) + caplog.text
 
 
+@pytest.mark.long
 def test_a_refusal_that_lasts_ends_the_run_in_time_and_the_next_one_goes_on(bigquery: BigQueryPlace) -> None:
     world, clock, front = World({"contacts": 150}), DrivenClock(), bigquery.front
     front.meddle = lambda call, _: refusal("quotaExceeded") if call.kind == "upload" else None
@@ -132,7 +133,13 @@ def test_a_refusal_that_lasts_ends_the_run_in_time_and_the_next_one_goes_on(bigq
         pytest.param(
             "DROP TABLE {staging}.contacts", "notFound", "", id="a staged table dropped", marks=pytest.mark.long
         ),
-        pytest.param("ALTER TABLE {dataset}.contacts DROP COLUMN email", "invalidQuery", "", id="a column dropped"),
+        pytest.param(
+            "ALTER TABLE {dataset}.contacts DROP COLUMN email",
+            "invalidQuery",
+            "",
+            id="a column dropped",
+            marks=pytest.mark.long,
+        ),
         pytest.param(
             "ALTER TABLE {dataset}.contacts DROP COLUMN name; ALTER TABLE {dataset}.contacts ADD COLUMN name DATE",
             "invalidQuery",
@@ -173,6 +180,7 @@ def test_a_table_that_was_changed_by_hand_is_good_again_after_what_the_message_s
         assert sorted(bigquery.rows("contacts", "email, name"), key=str) == sorted(names, key=str)
 
 
+@pytest.mark.long
 def test_without_a_right_or_a_token_the_place_stays_and_the_next_run_goes_on(
     bigquery: BigQueryPlace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -258,6 +266,7 @@ def test_a_staged_load_that_lands_after_its_run_died_changes_nothing(bigquery: B
     assert len(bigquery.select(f"SELECT id FROM {bigquery.staging}.contacts")) <= 151  # noqa: S608
 
 
+@pytest.mark.long
 def test_a_merge_that_runs_on_is_not_cancelled_and_the_next_run_waits_for_it(bigquery: BigQueryPlace) -> None:
     world, clock, front = World({"contacts": 150}), DrivenClock(), bigquery.front
     merge: list[str] = []

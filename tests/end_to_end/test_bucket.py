@@ -142,6 +142,7 @@ def test_what_is_kept_of_old_passes_is_bounded(
 
 
 @pytest.mark.skipif(binary() is None, reason="fake-gcs-server comes for Linux on x86-64 only")
+@pytest.mark.long
 def test_the_same_on_cloud_storage(api: SampleApi, world: World, tmp_path: Path) -> None:
     with FakeMetadata() as metadata, FakeGcs() as gcs:
         gcs.make_bucket("lake")

@@ -26,7 +26,7 @@ LEAST_CHUNK_BYTES = 1
 
 
 TYPES = "Columns are of one type in the table and of another"
-KINDS = r"\(string and int64\).*Put the column back"
+KINDS = r"\(string and int64\).*Put it back"
 
 
 @pytest.fixture

@@ -51,6 +51,7 @@ def test_no_row_is_lost_or_doubled_in_a_list_that_moves(
     assert len(api.requests) <= most * rows / (behaviour.page_cap or 100) + in_vain
 
 
+@pytest.mark.long
 def test_moving_rows_are_read_over_many_invocations_at_a_bounded_price(tmp_path: Path) -> None:
     clock = DrivenClock()
     world = World({"contacts": 8_000}, Behaviour(delete_every=4, daily_limit=9))

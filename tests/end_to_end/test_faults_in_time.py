@@ -61,7 +61,7 @@ wrap(bucket.DeltaClient, "get_stored_state")
     "failure",
     [
         pytest.param(Failure("hang"), id="a page that hangs"),
-        pytest.param(Failure("drip", interval=0.5), id="a body that drips"),
+        pytest.param(Failure("drip", interval=0.5), id="a body that drips", marks=pytest.mark.long),
         pytest.param(Failure("drip_chunked", interval=0.5), id="a chunked body that drips", marks=pytest.mark.long),
         pytest.param(Failure(429, retry_after=600), id="Retry-After"),
         pytest.param(Failure(503), id="a backoff that does not fit", marks=pytest.mark.long),
@@ -80,6 +80,7 @@ def test_an_api_that_hangs_is_answered_in_time_and_the_next_run_goes_on(tmp_path
     assert difference(tmp_path / "bucket", world.snapshot("contacts")) == EXACT
 
 
+@pytest.mark.long
 def test_a_token_server_that_hangs_is_answered_in_time_and_the_next_run_goes_on(tmp_path: Path) -> None:
     hanging = Behaviour(fail_from=(1, Failure("hang")))
     world = World({"contacts": 300}, Behaviour(auth="bearer"), overrides={"token": hanging})
@@ -93,7 +94,13 @@ def test_a_token_server_that_hangs_is_answered_in_time_and_the_next_run_goes_on(
     assert difference(tmp_path / "bucket", world.snapshot("contacts")) == EXACT
 
 
-@pytest.mark.parametrize("what", ["ls", "complete_load"], ids=["when it is opened", "when the place is committed"])
+@pytest.mark.parametrize(
+    "what",
+    [
+        pytest.param("ls", id="when it is opened", marks=pytest.mark.long),
+        pytest.param("complete_load", id="when the place is committed"),
+    ],
+)
 def test_a_destination_that_hangs_is_abandoned_in_time_and_the_next_run_goes_on(tmp_path: Path, what: str) -> None:
     world = World({"contacts": 300})
     with (

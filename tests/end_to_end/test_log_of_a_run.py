@@ -48,12 +48,13 @@ def test_a_run_is_a_line_at_its_beginning_one_per_chunk_and_one_at_its_end(
     monkeypatch.setenv("TASKS_QUEUE", "projects/my-project/locations/l/queues/q")
     monkeypatch.setenv("TASKS_SERVICE_ACCOUNT", "a@b.c")
     monkeypatch.setenv("FUNCTION_URL", "https://function.example.com")
-    beginning, chunk, end = post(capsys, **{"X-Cloud-Trace-Context": f"{'ab' * 16}/1;o=1"})
+    beginning, columns, chunk, end = post(capsys, **{"X-Cloud-Trace-Context": f"{'ab' * 16}/1;o=1"})
     assert beginning["message"] == "contacts: a run begins: a new pass."
     assert "contacts: chunk 1 committed: 250 rows, 4 pages" in chunk["message"]
     assert "4 requests so far, 0 of them retries" in chunk["message"]
     assert end["message"].startswith("contacts: the run ends complete: 250 rows, 4 pages and 1 chunks in")
-    for line in (beginning, chunk, end):
+    assert columns["message"].startswith("contacts: columns: contacts.id added (bigint); ")
+    for line in (beginning, columns, chunk, end):
         assert line["severity"] == "INFO"
         assert line[TRACE] == f"projects/my-project/traces/{'ab' * 16}"
         assert (line[LABELS]["source"], line[LABELS]["resource"]) == ("analytics", "contacts")
