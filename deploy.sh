@@ -278,7 +278,8 @@ fail_at() {
 
 read_schedules() {
 	local python=${PYTHON:-.venv/bin/python} lines line cron
-	step "read the resources and schedules in source_config.py"
+	# the part of a look at the API that needs no key: whether every resource can be loaded as it is configured
+	step "check source_config.py, and read its resources and schedules"
 	command -v "$python" >/dev/null || python=python3
 	if ! lines=$("$python" main.py --schedules </dev/null 2>"$ERRORS"); then
 		PROBLEM=$(<"$ERRORS")

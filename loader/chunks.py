@@ -5,15 +5,15 @@ import os
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 import dlt
-from dlt.common.pipeline import LoadInfo, NormalizeInfo
+from dlt.common.pipeline import NormalizeInfo
 from dlt.common.schema import Schema
 from dlt.extract import DltSource
 
 from loader import deleted
 from loader.chunk import Bounds, Commit
+from loader.column_watch import Columns
 from loader.deadline import Deadline
 from loader.destination import Destination
 from loader.failures import destination_errors, explained
@@ -66,6 +66,7 @@ class Chunks:
         self._deadline: Deadline = session.deadline
         self._box_seconds = self._deadline.left()
         self._folder = Path(pipeline.pipelines_dir)
+        self._columns = Columns(chosen, destination, pipeline)
         kept = lease.inherited.get(LAST_COMMIT)
         self._last_commit = Commit(**kept) if kept else None
 
@@ -125,11 +126,14 @@ class Chunks:
         if self._bounds(record).read_until(0).left() <= 0:
             self._report.status, self._report.reason = "paused", NOT_FOLDED
             return
+        with destination_errors():
+            left = self._columns.left()
+        self._report.schema_changes += [change for change in left if change not in self._report.schema_changes]
         marked = self._marked(record)
         if marked is None:
             self._report.status, self._report.reason = "paused", NOT_MARKED
             return
-        completed = record.current.folded(now(self._deadline.clock))
+        completed = record.current.folded(now(self._deadline.clock), columns=not left)
         self._report.phase = "committing to the destination"
         with self._pipeline.managed_state() as state:
             kept = resource_state(state, self._chosen.source_name, self._chosen.resource)
@@ -189,7 +193,7 @@ class Chunks:
         source = build(self._chosen, self._session, reader)
         history = passes(self._chosen.resource, lambda: reader.completed, self._report.schema_changes)
         main = source.resources[self._chosen.resource]
-        reader.folds = self._destination.folds(main) or self._chosen.marks
+        reader.folds = self._destination.folds(main) or self._chosen.marks or self._columns.are_split()
         self._destination.adapt(main, marks=self._chosen.marks)
         self._destination.adapt(history)
         source.resources.add(history)
@@ -221,11 +225,11 @@ class Chunks:
             with destination_errors():
                 self._destination.note_seen(reader.current)
         with explained(self._chosen):
-            normalized = self._pipeline.normalize(workers=1)
-            loaded = self._pipeline.load(workers=1, raise_on_failed_jobs=True)
+            normalized = self._columns.normalize(reader)
+            self._pipeline.load(workers=1, raise_on_failed_jobs=True)
         commit = self._last_commit = Commit(clock.monotonic() - began, size)
         self._lease.note(**{LAST_COMMIT: asdict(commit)})
-        self._tell(reader, rows_of(normalized, self._pipeline.default_schema), loaded, commit)
+        self._tell(reader, rows_of(normalized, self._pipeline.default_schema), commit)
         return replace(reader.record, commit=commit)
 
     def _commit_beginning(self, reader: Reader) -> None:
@@ -234,13 +238,13 @@ class Chunks:
         if has_time and reader.failure is None and not self._report.pass_is_kept:
             self._commit(reader)
 
-    def _tell(self, reader: Reader, rows: int, loaded: LoadInfo, commit: Commit) -> None:
+    def _tell(self, reader: Reader, rows: int, commit: Commit) -> None:
         """Take the chunk into the report, now that it is committed."""
         report = self._report
         report.rows += rows
         report.pages += reader.pages_read
         report.pass_is_kept = True
-        report.schema_changes += new_columns(loaded)
+        report.schema_changes += self._columns.told()
         report.passed(reader.current, reader.completed)
         logger.info(
             "%s: chunk %d committed: %d rows, %d pages; read in %.1f s, %d requests so far, %d of them retries; "
@@ -285,18 +289,6 @@ def rows_of(normalized: NormalizeInfo, schema: Schema) -> int:
         and table != TABLE
         and "parent" not in schema.tables.get(table, {})
     )
-
-
-def new_columns(loaded: LoadInfo) -> list[dict[str, Any]]:
-    """List the columns that a package has added to the resource's tables."""
-    return [
-        {"table": table, "column": name, "data_type": column.get("data_type"), "change": "added"}
-        for package in loaded.load_packages
-        for table, update in package.schema_update.items()
-        if not table.startswith("_dlt_") and table != TABLE
-        for name, column in update["columns"].items()
-        if not name.startswith(("_dlt_", "_loader_"))
-    ]
 
 
 def folder_bytes(folder: Path) -> int:

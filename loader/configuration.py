@@ -6,7 +6,7 @@ from types import ModuleType
 
 import dlt
 
-from loader import mistakes
+from loader import dlt_settings, mistakes
 from loader.errors import SettingsError
 from loader.secret import Placeholders
 from loader.settings import Settings, read
@@ -27,7 +27,9 @@ def source_config() -> ModuleType:
 
 def description_without_key() -> Description:
     """Describe the source with placeholders for what is missing: for where only names are wanted."""
-    return describe(source_config(), Placeholders())
+    module = source_config()
+    with dlt_settings.imports:
+        return describe(module, Placeholders())
 
 
 def settings_for_a_run() -> Settings:
@@ -37,8 +39,9 @@ def settings_for_a_run() -> Settings:
         SettingsError: one or more variables are wrong or missing.
     """
     settings, problems = read(os.environ)
-    asked = Placeholders()
-    describe(source_config(), asked)
+    module, asked = source_config(), Placeholders()
+    with dlt_settings.imports:
+        describe(module, asked)
     problems += [
         f"{name.upper()} is missing: source_config.py asks dlt.config for it." for name in sorted(asked.missing)
     ]

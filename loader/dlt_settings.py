@@ -1,4 +1,4 @@
-"""How dlt is set up here: defaults under the user's own variables, and one second less sleep per load."""
+"""How dlt is set up here: defaults under the user's own variables, and where its steps are ours."""
 
 import importlib
 import logging
@@ -10,6 +10,8 @@ from dlt.common.configuration.providers import CustomLoaderDocProvider
 from dlt.common.configuration.specs import PluggableRunContext
 from dlt.common.runtime.telemetry import stop_telemetry
 from dlt.load import Load
+
+from loader import exactness, retyping
 
 PROVIDER = "loader defaults"
 
@@ -47,13 +49,13 @@ class QuickLoad(Load):
         """Ignore what dlt sets."""
 
 
-_lock = threading.Lock()
+imports = threading.Lock()
+"""Held while libraries are imported that dlt looks at, also to describe a source: half imported they are an error."""
 
 
 def apply(destination: str) -> None:
     """Set dlt up for a destination; doing it again changes nothing."""
-    with _lock:
-        # dlt looks at them while another run of this process may still be importing them
+    with imports:
         for library in ("pandas", "pyarrow"):
             importlib.import_module(library)
         _apply(destination)
@@ -74,4 +76,7 @@ def _apply(destination: str) -> None:
         theirs.handlers.clear()
         theirs.propagate = True
     # by name: `dlt.pipeline` is a function to the outside
-    importlib.import_module("dlt.pipeline.pipeline").Load = QuickLoad  # type: ignore[attr-defined]
+    steps = importlib.import_module("dlt.pipeline.pipeline")
+    steps.Load, steps.Normalize = QuickLoad, retyping.Retyping  # type: ignore[attr-defined]
+    exactness.install()
+    retyping.install()

@@ -7,7 +7,7 @@ from dlt.common.schema.exceptions import DataValidationError
 from dlt.pipeline.exceptions import PipelineStepFailed
 
 from loader.errors import ApiError, DestinationError, LoaderError, SettingsError
-from loader.session import TimeIsUpError
+from loader.exchange import TimeIsUpError
 from loader.source import Plan
 
 LOOK = "Look at the destination, and at what this function's service account may do in it."
@@ -44,7 +44,7 @@ def explained(chosen: Plan) -> Iterator[None]:
         if failed.step == "normalize":
             raise ApiError(
                 f"Rows of {chosen.resource} can't be brought into a table: {type(causes[-1]).__name__}. "
-                "A key that is missing or of another type than before, or a number beyond 64 bits, does that. "
+                "A key that is missing or of another type than before does that. "
                 "Nothing of this chunk is loaded. Look at the rows, and give the field a type in `columns` of the "
                 "resource in source_config.py."
             ) from failed

@@ -5,8 +5,11 @@ first request, keeps it after each page, and ends the reading when the chunk is 
 """
 
 import copy
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
+from itertools import islice
 from typing import Any, Protocol, Self
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
@@ -39,6 +42,9 @@ Place = Mapping[str, Any]
 MORE = ("has_more", "hasMore", "has_next", "hasNext", "has_next_page", "hasNextPage")
 """Fields by which an API says that there is another page."""
 
+SAME_PAGE = "the same page comes again: what asks for the next one is ignored"
+SAME_OFFSET_PAGE = "the same full page comes again for another offset: the offset is ignored"
+
 
 class Listener(Protocol):
     """Who is told of the pages."""
@@ -58,6 +64,12 @@ class Listener(Protocol):
     def next_place(self, place: Place | None) -> None:
         """Take note of where the next page is; None where there is no next page."""
 
+    def follow(self, following: Sequence[Request]) -> None:
+        """Take note of what will be asked for next, if all goes on as it did."""
+
+    def is_ahead(self) -> bool:
+        """Tell whether the page at hand was asked for before the one before it had come."""
+
     def is_full(self) -> bool:
         """Tell whether reading ends here for this time, though there are more pages."""
 
@@ -70,6 +82,13 @@ class Reading:
     primary_key: PrimaryKey = None
     selector: str | None = None
     """Where the rows are in an answer; None where dlt finds it."""
+    pages_in_flight: int = 1
+    """So many pages may be asked for at once."""
+
+
+def kind_of(paginator: BasePaginator) -> str:
+    """Give the type of a paginator, as a configuration has it."""
+    return _NAMES.get(type(paginator)) or type(paginator).__name__
 
 
 def place_is_known(paginator: BasePaginator | None) -> bool:
@@ -104,6 +123,10 @@ class PlacedPaginator(BasePaginator):
         self.first_page: list[str] = []
         self.last_page: list[str] = []
         self.first_total: int | None = None
+        self.end: int | None = None
+        """The number behind that of the last page, where a paginator by page number is told how many there are."""
+        self.page_size = 0
+        """The most rows that a page had."""
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         # dlt copies a client's paginator for each reading; who listens stays the same
@@ -169,11 +192,15 @@ class PlacedPaginator(BasePaginator):
         elif is_same:
             self.asks_again = True
             rows.clear()
-            self.listener.ask_again("the same page comes again: what asks for the next one is ignored")
+            self.listener.ask_again(SAME_PAGE)
             return
         else:
             self.inner.update_state(response, rows)
+        if isinstance(self.inner, PageNumberPaginator) and self.inner.total_path:
+            pages = total_of(response, str(self.inner.total_path))
+            self.end = None if pages is None else pages + self.inner.base_index
         self.first_page, self.last_page = self.first_page or keys, keys
+        self.page_size = max(self.page_size, len(keys))
         self.tally.add(keys)
         self.listener.page_read(len(rows), self._evidence(response), self.token)
 
@@ -194,6 +221,24 @@ class PlacedPaginator(BasePaginator):
         assert self.inner is not None  # noqa: S101 - `update_state` comes first
         self.inner.update_request(request)
         self.listener.next_place(self.next_place(self.inner, request) if self.inner.has_next_page else None)
+        self.tell_what_follows(request)
+
+    def tell_what_follows(self, request: Request) -> None:
+        """Tell the requests of the next pages, as many as may be under way."""
+        inner, numbers = self.inner, self.numbers_ahead()
+        if isinstance(inner, RangePaginator):
+            following = islice(numbers, self.reading.pages_in_flight)
+            self.listener.follow([asking_for(inner, request, number) for number in following])
+
+    def numbers_ahead(self) -> Iterator[int]:
+        """Give the number of the next page, and of those behind it; other paginators learn each from the one before."""
+        inner = self.inner
+        if type(inner) is not PageNumberPaginator or not inner.has_next_page:
+            return
+        yield inner.current_value
+        if len(self.last_page) == self.page_size:
+            ends = [end for end in (inner.maximum_value, self.end) if end is not None]
+            yield from range(inner.current_value + 1, min(ends, default=sys.maxsize))
 
     def next_place(self, inner: BasePaginator, request: Request) -> dict[str, Any]:
         """Give the place of the page that `request` asks for."""
@@ -239,11 +284,13 @@ class OffsetGuard(PlacedPaginator):
         behind = self.rounds.offset + len(rows)
         keys = key_hashes(rows, self.reading.primary_key)
         try:
-            new = self.rounds.page(keys, content_hashes(rows), total, ends_when_empty=ends_when_empty)
+            new = self.rounds.page(
+                keys, content_hashes(rows), total, ends_when_empty=ends_when_empty, is_ahead=self.listener.is_ahead()
+            )
         except SamePageError:
             self.asks_again = True
             rows.clear()
-            self.listener.ask_again("the same full page comes again for another offset: the offset is ignored")
+            self.listener.ask_again(SAME_OFFSET_PAGE)
             return
         rows[:] = [rows[index] for index in new]
         self._end_as_configured(response, behind)
@@ -269,7 +316,8 @@ class OffsetGuard(PlacedPaginator):
 
     def _end_as_configured(self, response: Response, behind: int) -> None:
         """End the walk where the configuration says so, or where the API says that there is no more."""
-        if self.rounds.lap or self.rounds.is_done or self.rounds.walk.steps:
+        if self.rounds.lap or self.rounds.is_done or self.rounds.walk.steps or self.listener.is_ahead():
+            # what was asked for ahead shows no end: see `walk`
             return
         ends = [self._maximum(), None if self.inner.stop_after_empty_page else self.rounds.total]
         is_behind = any(end is not None and behind >= end for end in ends)
@@ -284,13 +332,27 @@ class OffsetGuard(PlacedPaginator):
         self.inner.update_request(request)
         place = {"offset": self.rounds.offset, "rounds": self.rounds.state()}
         self.listener.next_place(None if self.rounds.is_done else place)
+        self.tell_what_follows(request)
+
+    def numbers_ahead(self) -> Iterator[int]:
+        """Give the offset to ask for next, and those behind it."""
+        return self.rounds.offsets_ahead(self._maximum())
+
+
+def asking_for(inner: RangePaginator, request: Request, number: int) -> Request:
+    """Give a request that asks for another page than `request`."""
+    other, paginator = copy.copy(request), copy.copy(inner)
+    other.params, other.json = copy.copy(request.params), copy.deepcopy(request.json)
+    paginator.current_value = number
+    paginator.update_request(other)
+    return other
 
 
 def nonsense(response: Response, selector: str | None) -> str:
     """Say what is wrong with an answer that has no rows where they should be; empty if nothing is."""
     # `data[*]` finds nothing in an empty list
     path = selector.removesuffix("[*]") if selector else None
-    found = jsonpath.find_values(path, response.json()) if path else [[]]
+    found = jsonpath.find_values(_compiled(path), response.json()) if path else [[]]
     if not found:
         return f"the answer has no {selector!r}"
     return f"the answer has null in {selector!r}" if found == [None] else ""
@@ -298,11 +360,17 @@ def nonsense(response: Response, selector: str | None) -> str:
 
 def total_of(response: Response, path: str) -> int | None:
     """Give the number of rows that the answer tells, if it tells one."""
-    found = jsonpath.find_values(path, response.json())
+    found = jsonpath.find_values(_compiled(path), response.json())
     try:
         return int(found[0]) if found and not isinstance(found[0], bool) else None
     except (TypeError, ValueError):
         return None
+
+
+@cache
+def _compiled(path: str) -> Any:
+    # a parser is made for each path that is compiled, which takes longer than to parse a page
+    return jsonpath.compile_path(path)
 
 
 def is_the_last(response: Response, has_more_path: Any) -> bool:

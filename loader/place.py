@@ -76,10 +76,16 @@ class Pass:
         finished = kept.get("finished")
         return cls(**{**kept, "finished": Completed(**finished) if finished else None})
 
-    def folded(self, now: str) -> Completed:
-        """Give the record of this pass, complete at `now`: every page was read before, and all of it is folded."""
+    def folded(self, now: str, *, columns: bool) -> Completed:
+        """Give the record of this pass, complete at `now`: every page was read before, and all of it is folded.
+
+        Args:
+            now: ISO 8601 in UTC.
+            columns: whether each field has one column in the table.
+        """
         assert self.finished is not None  # noqa: S101 - so the caller knows
-        return replace(self.finished, completed_at=now, runs=self.runs)
+        checked = {**self.finished.checks, "columns": columns}
+        return replace(self.finished, completed_at=now, runs=self.runs, checks=checked, verified=verified(checked))
 
     def completed(self, now: str, evidence: Evidence) -> Completed:
         """Give the record of this pass, complete at `now`, having seen what `evidence` says."""

@@ -1,7 +1,7 @@
 """Reads the pages of one chunk: from the place on, until the chunk is full, the time is up, or the pass ends."""
 
 import enum
-from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -14,9 +14,10 @@ from loader.chunk import Bounds
 from loader.clock import Clock
 from loader.deadline import Deadline
 from loader.errors import ApiError
+from loader.exchange import TimeIsUpError
 from loader.paging import Place
 from loader.place import Completed, Pass, Record
-from loader.session import MovedError, RetryPolicy, Session, TimeIsUpError
+from loader.session import MovedError, RetryPolicy, Session
 from loader.verdict import Evidence, checks, combined, verified
 
 _Page = TypeVar("_Page")
@@ -57,7 +58,7 @@ class Reader:
         self.may_pause = may_pause
         """False: the pass is read in this chunk, whole, or not at all."""
         self.folds = False
-        """True: a pass that is read is not complete yet; what it staged is to be folded, or marks are to be set."""
+        """True: a pass that is read is not complete yet: what it staged is to be folded, or its table looked at."""
         self.choose: incremental.Furthest = max
         """Which of two values of an incremental cursor is further: dlt's `last_value_func`."""
         self.end = End.OF_PASS
@@ -80,6 +81,7 @@ class Reader:
         self._session = session
         self._bounds = bounds
         self._folder_bytes = folder_bytes
+        self._bytes = folder_bytes()
         self._on_page = on_page
         self._asked_again = 0
         self._seen: dict[object, Evidence] = {}
@@ -120,6 +122,12 @@ class Reader:
             if self.may_pause or self.current.sweep:
                 self._settle_cursors(beginning)
             self._keep()
+
+    def leave_open(self) -> None:
+        """Let the pass be read, but not complete: something is to be done before that."""
+        self.folds = True
+        self._change(finished=self.completed)
+        self.completed = None
 
     # what the paginator tells
 
@@ -165,15 +173,27 @@ class Reader:
             # the pages of a dependent resource may come after its parent's generator has ended
             self._keep()
 
+    def follow(self, following: Sequence[requests.Request]) -> None:
+        """Let the next pages be asked for ahead: those that are likely to be read while there is time."""
+        left = self._session.deadline.left()
+        if self.may_pause and self.page_seconds * len(following) > left:
+            following = following[: max(int(left / self.page_seconds), 1)]
+        self._session.follow(following)
+
+    def is_ahead(self) -> bool:
+        """Tell whether the page at hand was asked for before the one before it had come."""
+        return self._session.was_ahead
+
     def is_full(self) -> bool:
         """Tell whether reading ends here for this time."""
         asked_at, self._asked_at = self._asked_at, self._clock.monotonic()
         self.page_seconds = self._asked_at - asked_at
         if not self.may_pause:
             return False
+        self._bytes = self._folder_bytes()
         is_late = self.page_seconds >= self._patience().left()
         is_long = self._asked_at - self._began >= self._bounds.chunk_seconds
-        if is_late or is_long or self._folder_bytes() >= self._bounds.chunk_bytes:
+        if is_late or is_long or self._bytes >= self._bounds.chunk_bytes:
             self.end = End.FULL
         return self.end is End.FULL
 
@@ -181,7 +201,7 @@ class Reader:
         """Give the moment until which the next page is waited for."""
         if not self.may_pause:
             return self._bounds.read_until(0)
-        return self._bounds.first_page_until() if self._is_first else self._bounds.read_until(self._folder_bytes())
+        return self._bounds.first_page_until() if self._is_first else self._bounds.read_until(self._bytes)
 
     def _is_at_reference(self) -> bool:
         return not self.pages_read and bool({"cursor", "url"} & {*(self.current.place or {})})
@@ -203,10 +223,11 @@ class Reader:
     def _keep(self) -> None:
         """Write the record into the state, as it is to be committed with the rows read so far."""
         is_read = self.end is End.OF_PASS
-        self.completed = self.current.completed(now(self._clock), self.evidence) if is_read else None
+        # a package that splits a field is not committed with it
+        evidence = replace(self.evidence, columns=True)
+        self.completed = self.current.completed(now(self._clock), evidence) if is_read else None
         if self.folds:
-            self._change(finished=self.completed)
-            self.completed = None
+            self.leave_open()
         kept = replace(self.record, current=None, last=self.completed) if self.completed else self.record
         kept.write(self._state)
 

@@ -5,7 +5,7 @@ looked at once more, until rows are met that are there as they were; what comes 
 pages took time, too, and is followed by another one. Pure, like the walk.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -76,6 +76,19 @@ class Rounds:
         """The offset to ask for next."""
         return (self.lap or self.walk).offset
 
+    def offsets_ahead(self, maximum: int | None = None) -> Iterator[int]:
+        """Give the offset to ask for next, and those that follow while all is calm; none if all was read.
+
+        Args:
+            maximum: offset behind the last row that is to be read, if there is one.
+        """
+        if self.is_done:
+            return
+        yield self.offset
+        if not self.lap:
+            ends = [end for end in (maximum, self.total) if end is not None]
+            yield from self.walk.offsets_ahead(min(ends, default=None))
+
     @property
     def neighbours(self) -> bool | None:
         """Whether every page met its neighbour; None where there was none, or it could not be told."""
@@ -90,6 +103,7 @@ class Rounds:
         total: int | None,
         *,
         ends_when_empty: bool = True,
+        is_ahead: bool = False,
     ) -> list[int]:
         """Take a page; give the indexes of the rows to deliver.
 
@@ -98,6 +112,7 @@ class Rounds:
             contents: a hash of each row, with all that is in it.
             total: how many rows the list has, as the API says; None where it does not.
             ends_when_empty: whether a page without new rows is the last.
+            is_ahead: whether the page was asked for before the one before it had come.
 
         Raises:
             SamePageError: the API ignores the offset.
@@ -105,7 +120,7 @@ class Rounds:
         if self.lap:
             return self._lap_page(self.lap, keys, contents)
         self.total = total
-        new = self.walk.page(keys, contents, total, ends_when_empty=ends_when_empty)
+        new = self.walk.page(keys, contents, total, ends_when_empty=ends_when_empty, is_ahead=is_ahead)
         if new and self.walk.pages & (self.walk.pages - 1) == 0:
             # all rows of the first page, and the last one of the 2nd, 4th, 8th ...
             first = 0 if self.walk.pages == 1 else -1

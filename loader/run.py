@@ -113,8 +113,8 @@ class Run:
                 pipeline.sync_destination()
             record = self._begin(pipeline, chosen)
             if record:
-                session = open_session(chosen.config, description.retries, self._deadline)
-                Chunks(chosen, destination, pipeline, session, lease, self.report, self._progress).load(record)
+                with open_session(description, self._deadline) as session:
+                    Chunks(chosen, destination, pipeline, session, lease, self.report, self._progress).load(record)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
             lease.release()

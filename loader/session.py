@@ -1,6 +1,6 @@
-"""One request of the API, from the first byte sent to the last byte read: retried, and never past the deadline."""
+"""Every request of the API: retried, never past the deadline, and some of them made before they are needed."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from email.utils import mktime_tz, parsedate_tz
@@ -11,23 +11,15 @@ from requests import PreparedRequest, Response
 from tenacity import RetryCallState, Retrying, retry_if_exception, retry_if_result, stop_after_attempt
 
 from loader.deadline import Deadline, in_time
+from loader.exchange import Exchange, TimeIsUpError
 from loader.log import logger
+from loader.manners import REFUSALS, Manners
 
 SOCKET_SECONDS = 60.0
 """Longest silence of a server that is borne, in seconds; dlt's own default."""
 
 TRANSIENT = (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)
 """Errors of the network after which a request is tried again, like dlt does."""
-
-
-class TimeIsUpError(Exception):
-    """What was asked for did not come, or may not be asked for, before the time was up."""
-
-    def __init__(self, reason: str, wake_at: float | None = None) -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.wake_at = wake_at
-        """When the API may be asked again (seconds since 1970), where it has said so."""
 
 
 class MovedError(requests.RequestException):
@@ -51,7 +43,7 @@ class RetryPolicy:
         return cls(frozenset(retries["status_codes"]), float(retries["backoff_factor"]), int(retries["max_retries"]))
 
     def wait(self, retries: int, response: Response | None, now: float) -> float:
-        """Give the seconds to wait before retry number `retries` (from 1); `now` is seconds since 1970."""
+        """Give the seconds to wait, from when the answer came (seconds since 1970), before retry number `retries`."""
         said = retry_after(response, now)
         return self.backoff_factor * 2 ** (retries - 1) if said is None else said
 
@@ -65,14 +57,35 @@ def retry_after(response: Response | None, now: float) -> float | None:
     return max(mktime_tz(date) - now, 0.0) if date else None
 
 
+@dataclass(frozen=True, slots=True)
+class Ahead:
+    """A request that is under way before its page is needed."""
+
+    request: requests.Request
+    exchange: Exchange
+
+
+def _is_same(one: requests.Request, other: requests.Request) -> bool:
+    """Tell whether both ask for the same, before they are signed."""
+    return all(getattr(one, name) == getattr(other, name) for name in _ASKS)
+
+
+_ASKS = ("method", "url", "params", "json", "data")
+"""Attributes of a request that say what it asks for."""
+
+
 class Session(requests.Session):
     """The seat of all this in dlt: the `session` of a REST client.
 
     It sends through another session (dlt's own, or the one of the configuration), so that what goes over the wire is
-    what that session sends.
+    what that session sends. dlt asks for one page after the other; those that are known to follow are under way by
+    then. They are signed in the thread that asks, one after the other, so a token is never fetched twice; and whatever
+    is wrong with one of them shows when dlt asks for it, as if it had been sent then.
     """
 
-    def __init__(self, inner: requests.Session, policy: RetryPolicy, deadline: Deadline) -> None:
+    def __init__(
+        self, inner: requests.Session, policy: RetryPolicy, deadline: Deadline, *, pages_in_flight: int = 1
+    ) -> None:
         super().__init__()
         self.inner = inner
         # requests takes only `Authorization` out before it follows; a key may stand in any header
@@ -80,14 +93,38 @@ class Session(requests.Session):
         self.policy = policy
         self.deadline = deadline
         """When a request is given up; the reader moves it (see `until`)."""
+        self.pages_in_flight = pages_in_flight
+        """So many requests are under way at most."""
         self.requests = 0
         """Requests sent so far, retries included."""
         self.retries = 0
         """Retries among them."""
+        self.was_ahead = False
+        """Whether the last answer is to a request that was sent ahead."""
+        self._manners = Manners(pages_in_flight)
+        self._following: Sequence[requests.Request] = ()
+        self._lead: PreparedRequest | None = None
+        self._ahead: list[Ahead] = []
+        self._answered_at = 0.0
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         # dlt copies a configuration before it checks it
         return self
+
+    def follow(self, following: Sequence[requests.Request]) -> None:
+        """Say what will be asked for next, in this order: the others are sent when the first of them is asked for.
+
+        What is under way and is not among it was asked for in vain.
+        """
+        self._following = following[: self.pages_in_flight]
+        for ahead in list(self._ahead):
+            if not any(_is_same(ahead.request, request) for request in self._following):
+                self._ahead.remove(ahead)
+                ahead.exchange.drop()
+
+    def close(self) -> None:
+        """Drop what is under way; the inner session is its owner's."""
+        self.follow(())
 
     @contextmanager
     def until(self, deadline: Deadline) -> Iterator[None]:
@@ -99,7 +136,15 @@ class Session(requests.Session):
             self.deadline = before
 
     def prepare_request(self, request: requests.Request) -> PreparedRequest:
-        """Prepare a request; signing it may ask a token server, which ends by the deadline too."""
+        """Prepare a request, unless it is under way already."""
+        ahead = next((ahead.exchange.request for ahead in self._ahead if _is_same(ahead.request, request)), None)
+        prepared = ahead or self._signed(request)
+        if self._following and _is_same(self._following[0], request):
+            self._lead = prepared
+        return prepared
+
+    def _signed(self, request: requests.Request) -> PreparedRequest:
+        """Prepare a request; signing it may ask a token server (through this session), by the deadline too."""
         return in_time(
             lambda: self.inner.prepare_request(request),
             self.deadline,
@@ -141,36 +186,79 @@ class Session(requests.Session):
     def _send_once(self, request: PreparedRequest, kwargs: Mapping[str, Any]) -> Response:
         if not self.deadline.left():
             raise TimeIsUpError("the time was up before a page was asked for")
+        ahead = self._under_way(request)
+        exchange = ahead or self._begin_in_turn(request, kwargs)
+        if request is self._lead:
+            self._send_ahead()
+        try:
+            response = exchange.answer(self.deadline)
+        finally:
+            self._answered_at, self.was_ahead = exchange.ended_at, ahead is not None
         # hooks judge a whole answer (dlt raises for its status in one), so they come after its body
-        bare = request.copy()
-        bare.hooks = {}
-        self.requests += 1
-        opened: list[Response] = []
-        response = in_time(
-            lambda: self._exchange(bare, kwargs, opened),
-            self.deadline,
-            late=lambda _: self._give_up(opened),
-        )
         for hook in request.hooks.get("response", []):
             response = hook(response, **kwargs) or response
         _parse_once(response)
         return response
 
-    def _exchange(self, request: PreparedRequest, kwargs: Mapping[str, Any], opened: list[Response]) -> Response:
-        patience = max(min(SOCKET_SECONDS, self.deadline.left()), 0.001)
-        response = self.inner.send(request, **{**kwargs, "timeout": patience, "stream": True})
-        opened.append(response)
-        # reads the body, and turns what goes wrong in it into an error of requests
-        _ = response.content
-        return response
+    def _under_way(self, request: PreparedRequest) -> Exchange | None:
+        for ahead in self._ahead:
+            if ahead.exchange.request is request:
+                self._ahead.remove(ahead)
+                return ahead.exchange
+        return None
 
-    @staticmethod
-    def _give_up(opened: list[Response]) -> TimeIsUpError:
-        for response in opened:
-            # a body that drips would keep its thread for ever; one that has just ended has nothing left to shut
-            with suppress(AttributeError, OSError, RuntimeError, ValueError):
-                response.raw.shutdown()
-        return TimeIsUpError("a page did not come in time")
+    def _begin_in_turn(self, request: PreparedRequest, kwargs: Mapping[str, Any]) -> Exchange:
+        """Send a request as soon as that is allowed."""
+        clock = self.deadline.clock
+        held, left = self._manners.held(clock.monotonic()), self.deadline.left()
+        if held >= left:
+            raise TimeIsUpError(
+                f"the API asks to wait {held:.0f} s, but {left:.0f} s are left", wake_at=clock.time() + held
+            )
+        if held:
+            clock.sleep(held)
+        exchange = self._begin(request, kwargs, self.deadline.left())
+        if exchange is None:
+            raise TimeIsUpError("as many requests as are allowed at once were not answered in time")
+        return exchange
+
+    def _send_ahead(self) -> None:
+        """Send what follows, as far as that is allowed."""
+        for request in self._following[1:]:
+            if any(_is_same(ahead.request, request) for ahead in self._ahead):
+                continue
+            if self._manners.held(self.deadline.clock.monotonic()):
+                return
+            # what is wrong with it will be raised when it is asked for
+            with suppress(requests.RequestException, TimeIsUpError):
+                prepared = self._signed(request)
+                kwargs = self.merge_environment_settings(prepared.url, {}, None, None, None)
+                exchange = self._begin(prepared, kwargs)
+                if exchange is None:
+                    return
+                self._ahead.append(Ahead(request, exchange))
+
+    def _begin(self, request: PreparedRequest, kwargs: Mapping[str, Any], seconds: float = 0.0) -> Exchange | None:
+        """Send a request, if it is allowed within so many seconds."""
+        turn = self._manners.enter(seconds)
+        if turn is None:
+            return None
+        clock = self.deadline.clock
+        patience = max(min(SOCKET_SECONDS, self.deadline.left()), 0.001)
+
+        def send(prepared: PreparedRequest) -> Response:
+            bare = prepared.copy()
+            bare.hooks = {}
+            return self.inner.send(bare, **{**kwargs, "timeout": patience, "stream": True})
+
+        def ended(exchange: Exchange, response: Response | None) -> None:
+            exchange.ended_at = clock.monotonic()
+            if response is not None and response.status_code in REFUSALS:
+                self._manners.hold(exchange.ended_at + (retry_after(response, clock.time()) or 0.0))
+            self._manners.leave(turn, None if response is None else response.status_code)
+
+        self.requests += 1
+        return Exchange(request, send, ended)
 
     def _is_transient(self, error: BaseException) -> bool:
         if isinstance(error, requests.HTTPError) and error.response is not None:
@@ -195,9 +283,11 @@ class Session(requests.Session):
 
     def _patience(self, retries: int, response: Response | None, why: str) -> float:
         """Give the seconds to wait before retry number `retries`, if they fit."""
-        now = self.deadline.clock.time()
-        seconds = self.policy.wait(retries, response, now)
-        left = self.deadline.left()
+        clock, left = self.deadline.clock, self.deadline.left()
+        # an answer to what was asked ahead may have come a while ago
+        ago = clock.monotonic() - self._answered_at
+        now = clock.time()
+        seconds = max(self.policy.wait(retries, response, now - ago) - ago, 0.0)
         if seconds >= left:
             raise TimeIsUpError(
                 f"{why}: the next request may follow in {seconds:.0f} s, but {left:.0f} s are left",

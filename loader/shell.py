@@ -1,4 +1,4 @@
-"""The same from a shell: each resource until its pass is complete, or what is committed, or the schedules."""
+"""The same from a shell: each resource until its pass is complete; or a look, what is committed, the schedules."""
 
 import argparse
 import os
@@ -7,6 +7,8 @@ from typing import Any
 
 from loader import log
 from loader.answers import OK, answered
+from loader.check import check
+from loader.check.configuration import look_at_configuration
 from loader.clock import Clock, SystemClock
 from loader.configuration import description_without_key, settings_for_a_run, source_config
 from loader.continuation import MAX_STALLS
@@ -32,7 +34,9 @@ def main(arguments: list[str], clock: Clock | None = None) -> int:
     if options.schedules:
         return _show(_schedules, terminal, terminal.schedules)
     if options.status:
-        return _show(_status, terminal, terminal.status)
+        return _show(lambda: _status(options.resources), terminal, terminal.status)
+    if options.check:
+        return _check(options.resources, terminal, clock or SystemClock())
     begins_with = {name: getattr(options, name) for name in ("restart", "sweep", "accept_deletes")}
     return _load(options.resources, terminal, clock or SystemClock(), begins_with)
 
@@ -44,9 +48,12 @@ def _options(arguments: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("resources", nargs="*", metavar="RESOURCE", help="all of them, if none is named")
     parser.add_argument("--restart", action="store_true", help="forget where to go on, and read everything again")
+    parser.add_argument("--check", action="store_true", help="look what would cost rows later, and load nothing")
     parser.add_argument("--sweep", action="store_true", help="read everything beside the incremental cursor")
     parser.add_argument("--accept-deletes", action="store_true", help="let any number of rows be marked as deleted")
-    parser.add_argument("--status", action="store_true", help="show what is committed, and load nothing")
+    parser.add_argument(
+        "--status", action="store_true", help="show what is committed, of RESOURCE its columns too, and load nothing"
+    )
     parser.add_argument("--schedules", action="store_true", help="print a cron line per resource")
     parser.add_argument("--json", action="store_true", help="print one JSON object a line, and nothing else")
     return parser.parse_args(arguments)
@@ -60,6 +67,7 @@ def _show(work: Callable[[], dict[str, Any]], terminal: Terminal, show: Callable
 
 def _schedules() -> dict[str, Any]:
     description = description_without_key()
+    look_at_configuration(description)
     name, resources = description.name, description.resources()
     return {
         "runs": cron_lines(name, resources, description.schedules),
@@ -67,8 +75,29 @@ def _schedules() -> dict[str, Any]:
     }
 
 
-def _status() -> dict[str, Any]:
-    return status(description_without_key(), Settings.from_env(os.environ))
+def _status(resources: list[str]) -> dict[str, Any]:
+    _known(resources)
+    return status(description_without_key(), Settings.from_env(os.environ), resources)
+
+
+def _check(resources: list[str], terminal: Terminal, clock: Clock) -> int:
+    body, code = answered(lambda: {"resources": _chosen(resources)})
+    if code != OK:
+        terminal.error(body)
+        return 1
+    settings = Settings.from_env(os.environ)
+    answers = []
+    for resource in body["resources"]:
+        with terminal.looking(resource):
+            answers.append(_look(resource, settings, clock))
+    terminal.checked(answers)
+    return int(not all(answer.get("ok") for answer in answers))
+
+
+def _look(resource: str, settings: Settings, clock: Clock) -> dict[str, Any]:
+    """Look at a resource; give what is shown of it."""
+    body, _ = answered(lambda: check(resource, settings, source_config(), clock).shown())
+    return {"resource": resource, **body}
 
 
 def _load(resources: list[str], terminal: Terminal, clock: Clock, begins_with: dict[str, bool]) -> int:
@@ -91,11 +120,17 @@ def _chosen(resources: list[str]) -> list[str]:
         RequestError: one of them does not exist.
         SettingsError: the settings are wrong.
     """
+    known = _known(resources)
+    settings_for_a_run()
+    return resources or known
+
+
+def _known(resources: list[str]) -> list[str]:
+    """Give all resources, if those that are named are among them."""
     known = description_without_key().resources()
     if unknown := [name for name in resources if name not in known]:
         raise RequestError(f"There is no resource {', '.join(unknown)}. There are: {', '.join(known)}.")
-    settings_for_a_run()
-    return resources or known
+    return known
 
 
 def _until_complete(

@@ -2,13 +2,14 @@
 
 import copy
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
 
 import dlt
 import requests
+from dlt.common import jsonpath
 from dlt.common.configuration.exceptions import ConfigFieldMissingException
 from dlt.extract import DltResource, DltSource
 from dlt.sources.helpers.requests.session import Session as PlainSession
@@ -19,6 +20,7 @@ from dlt.sources.rest_api.config_setup import (
     create_paginator,
     setup_incremental_object,
 )
+from requests.adapters import DEFAULT_POOLSIZE, HTTPAdapter
 
 from loader import mistakes
 from loader.deadline import Deadline
@@ -46,6 +48,8 @@ class Description:
     config: RESTAPIConfig
     """dlt's configuration."""
     retries: RetryPolicy
+    pages_in_flight: int
+    """How many pages of one resource may be asked for at once."""
     schedules: Mapping[str, str]
     """Cron by resource name, "default" for the others."""
     sweeps: Mapping[str, str] = field(default_factory=dict)
@@ -55,7 +59,7 @@ class Description:
 
     def resources(self) -> list[str]:
         """Give the names of the resources, in their order."""
-        return list(_endpoints(self.config)[0])
+        return list(endpoints(self.config)[0])
 
 
 def describe(module: ModuleType, secrets: Secrets) -> Description:
@@ -68,10 +72,12 @@ def describe(module: ModuleType, secrets: Secrets) -> Description:
         with answering(secrets):
             config = module.source_config()
         _check_deleted_rows(module.DELETED_ROWS)
+        _check_pages_in_flight(module.PAGES_IN_FLIGHT)
         description = Description(
             module.NAME,
             config,
             RetryPolicy.of(module.RETRIES),
+            module.PAGES_IN_FLIGHT,
             module.SCHEDULES,
             getattr(module, "SWEEPS", {}),
             marks=module.DELETED_ROWS == "mark",
@@ -113,6 +119,14 @@ def _check_deleted_rows(choice: object) -> None:
         raise SettingsError(f'DELETED_ROWS in source_config.py is {choice!r}. Set it to "keep" or to "mark".')
 
 
+def _check_pages_in_flight(number: object) -> None:
+    if type(number) is not int or number < 1:
+        raise SettingsError(
+            f"PAGES_IN_FLIGHT in source_config.py is {number!r}, but must be a number of pages: 1 (one after the "
+            "other) or more."
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """How one resource is read."""
@@ -130,6 +144,8 @@ class Plan:
     """Why it may not, for a person; empty if it may."""
     siblings: int
     """How many resources the source has."""
+    key_names: frozenset[str] = frozenset()
+    """The fields of its primary key, as source_config.py spells them."""
     marks: bool = False
     """Whether rows that are gone at the API are marked, after a pass that has seen everything."""
     is_incremental: bool = False
@@ -138,13 +154,13 @@ class Plan:
 
 def plan(description: Description, resource: str) -> Plan:
     """Find out how a resource can be read."""
-    endpoints, parents = _endpoints(description.config)
-    chosen = endpoints[resource]
-    paginators = [_paginator(description.config, chosen)] if isinstance(chosen, dict) else []
+    described, parents = endpoints(description.config)
+    chosen = described[resource]
+    paginators = [paginator_of(description.config, chosen)] if isinstance(chosen, dict) else []
     why = ""
     if isinstance(chosen, DltResource):
         why = "it is a dlt resource of its own, whose place can't be known"
-    elif _disposition(chosen) == "replace":
+    elif disposition_of(chosen) == "replace":
         why = 'its write_disposition is "replace", which is whole or not at all'
     elif parents[resource]:
         why = "it depends on another resource, which is read anew each time"
@@ -157,7 +173,8 @@ def plan(description: Description, resource: str) -> Plan:
         fingerprint(_relevant(chosen), [vars(paginator) for paginator in paginators if paginator]),
         may_pause=not why,
         why_whole=why,
-        siblings=len(endpoints),
+        siblings=len(described),
+        key_names=_key_names(chosen),
         marks=description.marks and isinstance(chosen, dict) and _is_merged(chosen),
         is_incremental=isinstance(chosen, dict) and _is_incremental(chosen["endpoint"]),
     )
@@ -166,7 +183,7 @@ def plan(description: Description, resource: str) -> Plan:
 def build(chosen: Plan, session: Session, reader: Reader) -> DltSource:
     """Make the dlt source that reads the resource from its place on, through our session."""
     config = chosen.config
-    resources, _ = _endpoints(config)
+    resources, _ = endpoints(config)
     auth = create_auth(config["client"].get("auth"))
     if isinstance(getattr(auth, "session", None), requests.Session):
         # a token server is waited for like the API itself
@@ -175,8 +192,11 @@ def build(chosen: Plan, session: Session, reader: Reader) -> DltSource:
         if isinstance(resource, dict):
             listener = reader if name == chosen.resource else Bystander(reader)
             selector = resource["endpoint"].get("data_selector")
-            reading = Reading(listener, resource.get("primary_key"), selector)
-            resource["endpoint"]["paginator"] = guarded(_paginator(config, resource), reading)
+            reading = Reading(listener, resource.get("primary_key"), selector, session.pages_in_flight)
+            resource["endpoint"]["paginator"] = guarded(paginator_of(config, resource), reading)
+            if selector:
+                # dlt would parse it for each page
+                resource["endpoint"]["data_selector"] = jsonpath.compile_path(selector)
     source = rest_api_source(
         {
             "client": {**config["client"], "auth": auth, "session": session},
@@ -229,38 +249,59 @@ class Bystander:
     def next_place(self, place: Mapping[str, Any] | None) -> None:
         """Keep nothing."""
 
+    def follow(self, following: Sequence[requests.Request]) -> None:
+        """Ask for nothing ahead: between two pages of a parent come those of its children."""
+
+    def is_ahead(self) -> bool:
+        """Tell that it was not."""
+        return False
+
     def is_full(self) -> bool:
         """Read on."""
         return False
 
 
-def open_session(config: RESTAPIConfig, retries: RetryPolicy, deadline: Deadline) -> Session:
+def open_session(description: Description, deadline: Deadline) -> Session:
     """Give our session around that of the configuration, or else around one as dlt makes them."""
-    own = config["client"].get("session")
-    return Session(own or PlainSession(raise_for_status=False), retries, deadline)
+    number = description.pages_in_flight
+    inner = description.config["client"].get("session")
+    if inner is None:
+        inner = PlainSession(raise_for_status=False)
+        # a connection that finds no room in the pool is closed after its request
+        for scheme in ("https://", "http://"):
+            inner.mount(scheme, HTTPAdapter(pool_maxsize=max(number, DEFAULT_POOLSIZE)))
+    return Session(inner, description.retries, deadline, pages_in_flight=number)
 
 
-def _endpoints(config: RESTAPIConfig) -> tuple[dict[str, Any], dict[str, Any]]:
+def endpoints(config: RESTAPIConfig) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Give the resources by name, with what is configured for all of them, and what each depends on."""
     _, resources, parents = build_resource_dependency_graph(config.get("resource_defaults") or {}, config["resources"])
     return resources, parents
 
 
-def _paginator(config: RESTAPIConfig, resource: Mapping[str, Any]) -> Any:
+def paginator_of(config: RESTAPIConfig, resource: Mapping[str, Any]) -> Any:
+    """Give a paginator of dlt's as it is configured for a resource; None where dlt finds it."""
     own = create_paginator(resource["endpoint"].get("paginator"))
     # an instance that outlives the run would remember where it stopped
     return copy.deepcopy(own or create_paginator(config["client"].get("paginator")))
 
 
-def _disposition(resource: Mapping[str, Any]) -> str:
+def disposition_of(resource: Mapping[str, Any]) -> str:
+    """Give how a resource's rows are written."""
     disposition = resource.get("write_disposition", "append")
     return str(disposition["disposition"] if isinstance(disposition, dict) else disposition)
+
+
+def _key_names(resource: Any) -> frozenset[str]:
+    key = resource.get("primary_key") if isinstance(resource, dict) else None
+    return frozenset([key] if isinstance(key, str) else key if isinstance(key, list | tuple) else ())
 
 
 def _is_merged(resource: Mapping[str, Any]) -> bool:
     disposition = resource.get("write_disposition")
     strategy = disposition.get("strategy") if isinstance(disposition, dict) else None
     # another strategy, like scd2, has its own idea of a row that is gone
-    return _disposition(resource) == "merge" and strategy in (None, "delete-insert", "upsert")
+    return disposition_of(resource) == "merge" and strategy in (None, "delete-insert", "upsert")
 
 
 def _is_incremental(endpoint: Mapping[str, Any]) -> bool:

@@ -1,5 +1,7 @@
 """What is committed: of each resource, as the destination has it. The API is not called, and no key is needed."""
 
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +12,7 @@ from dlt.pipeline.state_sync import load_pipeline_state_from_destination
 
 from loader import dlt_settings
 from loader.clock import SystemClock
+from loader.columns import ADDED, is_data
 from loader.deadline import Deadline
 from loader.destination import Destination, open_destination
 from loader.failures import destination_errors
@@ -24,6 +27,23 @@ class Committed:
     """What is committed of one resource."""
 
     record: Record | None
+    schema: Schema | None
+    """Of its tables, as dlt stores it beside them."""
+
+    def columns(self) -> list[dict[str, Any]]:
+        """Give its columns, without those that dlt and the loader add."""
+        return [
+            {
+                "table": table["name"],
+                "name": name,
+                "data_type": column.get("data_type"),
+                "nullable": column.get("nullable", True),
+            }
+            for table in (self.schema.data_tables(seen_data_only=True) if self.schema else ())
+            if is_data(str(table["name"]))
+            for name, column in table["columns"].items()
+            if not name.startswith(ADDED)
+        ]
 
     def answer(self) -> dict[str, Any]:
         """Give the fields of the answer."""
@@ -42,8 +62,8 @@ class Committed:
         }
 
 
-def status(description: Description, settings: Settings) -> dict[str, Any]:
-    """Give what is committed for each resource.
+def status(description: Description, settings: Settings, named: Sequence[str] = ()) -> dict[str, Any]:
+    """Give what is committed for each resource; of those that are named, and no others, with their columns.
 
     Raises:
         DestinationError: it could not be read.
@@ -51,16 +71,24 @@ def status(description: Description, settings: Settings) -> dict[str, Any]:
     dlt_settings.apply(settings.destination)
     with destination_errors():
         destination = open_destination(settings, Gate(), Deadline.of(settings.timeout_seconds, SystemClock()))
-        resources = {name: _committed(description, destination, settings, name) for name in description.resources()}
+        resources = {
+            name: _committed(description, destination, settings, name, with_columns=bool(named))
+            for name in named or description.resources()
+        }
     return {
         "source": description.name,
         "destination": settings.destination,
         "dataset": settings.dataset_name,
-        "resources": {name: committed.answer() for name, committed in resources.items()},
+        "resources": {
+            name: committed.answer() | ({"columns": committed.columns()} if named else {})
+            for name, committed in resources.items()
+        },
     }
 
 
-def _committed(description: Description, destination: Destination, settings: Settings, resource: str) -> Committed:
+def _committed(
+    description: Description, destination: Destination, settings: Settings, resource: str, *, with_columns: bool
+) -> Committed:
     name = f"{description.name}_{resource}"
     factory = destination.factory()
     config = factory.spec()._bind_dataset_name(settings.dataset_name)  # noqa: SLF001 - see docs/dlt.md
@@ -69,6 +97,8 @@ def _committed(description: Description, destination: Destination, settings: Set
         try:
             state: Any = load_pipeline_state_from_destination(name, client)
         except DestinationUndefinedEntity:
-            return Committed(None)
+            return Committed(None, None)
+        stored = client.get_stored_schema(name) if with_columns else None
+    schema = Schema.from_stored_schema(json.loads(stored.schema)) if stored else None
     sources = (state or {}).get("sources", {})
-    return Committed(Record.of(sources.get(name, {}).get("resources", {}).get(resource, {})))
+    return Committed(Record.of(sources.get(name, {}).get("resources", {}).get(resource, {})), schema)

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Column, Table
 
+from loader.check import view
 from loader.report import Report
 
 
@@ -39,6 +40,15 @@ class Terminal:
         with Progress(*columns, console=self._errors, transient=True) as bar:
             task = bar.add_task(resource, total=None, rows=0, pages=0)
             yield lambda report: bar.update(task, rows=report.rows_read, pages=report.pages_read)
+
+    @contextmanager
+    def looking(self, resource: str) -> Iterator[None]:
+        """Show which resource is looked at."""
+        if not self.is_interactive:
+            yield
+            return
+        with self._errors.status(f"Looking at {resource}"):
+            yield
 
     def results(self, answers: list[dict[str, Any]]) -> None:
         """Show how each resource ended."""
@@ -72,6 +82,24 @@ class Terminal:
             rows = "" if fields["pass_rows"] is None else f"{fields['pass_rows']:,}"
             table.add_row(name, fields["status"], place, rows, _word(fields["verified"]), fields["completed_at"] or "")
         self._results.print(table)
+        for name, fields in answer["resources"].items():
+            if columns := fields.get("columns"):
+                self._columns(name, columns)
+
+    def _columns(self, resource: str, columns: list[dict[str, Any]]) -> None:
+        table = Table("table", "column", "type", "may be null", title=resource, title_justify="left")
+        for column in columns:
+            words = (column["table"], column["name"], column["data_type"] or "-")
+            table.add_row(*words, "yes" if column["nullable"] else "no")
+        self._results.print(table)
+
+    def checked(self, answers: list[dict[str, Any]]) -> None:
+        """Show what a look at each resource has shown."""
+        if self.as_json:
+            self._lines([{name: value for name, value in answer.items() if name != "more"} for answer in answers])
+            return
+        for part in view.parts([answer for answer in answers if "error" not in answer]):
+            self._results.print(part)
 
     def schedules(self, answer: dict[str, Any]) -> None:
         """Print a cron line per resource, and one per sweep, as deploy.sh reads them."""

@@ -7,6 +7,7 @@ those before them ever more sparsely: enough to tell, from almost any page of wh
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 DENSE = 100
 """So many of the last rows are all remembered."""
@@ -41,6 +42,10 @@ class Trail:
     """How many rows were read."""
     ordinals: dict[str, int] = field(default_factory=dict)
     """Ordinal by hash of a row's key."""
+
+    def state(self) -> dict[str, Any]:
+        """Write it down, as JSON."""
+        return {"length": self.length, "ordinals": dict(self.ordinals)}
 
     def add(self, keys: Sequence[str]) -> None:
         """Remember rows that were read, in their order."""

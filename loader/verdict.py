@@ -21,6 +21,8 @@ class Evidence:
     """Whether every page met its neighbour."""
     beginning: bool | None = None
     """Whether the closing lap met the beginning."""
+    columns: bool | None = None
+    """Whether each field has one column, and each column one field."""
 
 
 @dataclass(slots=True)
@@ -78,7 +80,7 @@ def checks(evidence: Evidence) -> dict[str, bool | None]:
         "neighbours": evidence.neighbours,
         "beginning": evidence.beginning,
         "count": _count(evidence),
-        "columns": None,
+        "columns": evidence.columns,
     }
 
 
@@ -117,5 +119,9 @@ _ADVICE = {
     "count": (
         "the API says that there are more rows than it gave. Rows are missing, or its total is wrong. "
         "Look at what the key may see, and at total_path in source_config.py."
+    ),
+    "columns": (
+        "a field has two columns, since not all of its values fit one; nothing is lost, but a sum of one of them is "
+        "wrong. schema_changes in the answer gives the line for source_config.py that cures it, and what to run then."
     ),
 }

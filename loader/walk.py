@@ -5,8 +5,9 @@ are new. Consecutive pages share rows. Where a page does not show the end of wha
 in before it, and the walk goes back (or forth) until it does.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from loader.trail import DENSE, Meeting, Trail
@@ -111,10 +112,18 @@ class Walk:
     def state(self) -> dict[str, Any]:
         """Write the walk down, as JSON."""
         self.trail.thin()
-        return {**asdict(self), "last_page": ()}
+        # each page has a state, and `asdict` copies every row of it
+        values = {each.name: getattr(self, each.name) for each in fields(self)}
+        return {**values, "trail": self.trail.state(), "recent": dict(self.recent), "last_page": ()}
 
     def page(
-        self, keys: Sequence[str], contents: Sequence[str], total: int | None, *, ends_when_empty: bool = True
+        self,
+        keys: Sequence[str],
+        contents: Sequence[str],
+        total: int | None,
+        *,
+        ends_when_empty: bool = True,
+        is_ahead: bool = False,
     ) -> list[int]:
         """Take a page; give the indexes of its new rows, and set the offset to ask for next.
 
@@ -123,36 +132,66 @@ class Walk:
             contents: a hash of each row, with all that is in it: a row that was touched is none that was read.
             total: how many rows the list has, as the API says; None where it does not.
             ends_when_empty: whether a page without new rows is the last.
+            is_ahead: whether the page was asked for before the one before it had come. Where such a page does not
+                simply go on, it is asked for again: it may be older than the one before it, and show an end to which
+                rows have moved meanwhile.
 
         Raises:
             SamePageError: the API ignores the offset.
         """
-        if self._is_same(keys):
+        if (is_ahead and tuple(keys) == self.last_page) or self._is_same(keys):
             return []
         self.requests += 1
         self.page_size = max(self.page_size, len(keys))
-        new = self._new_rows(keys, contents)
-        if new is not None:
+        new = self._new_rows(keys, contents, is_ahead=is_ahead)
+        if new is not None and (new or not is_ahead):
             self._remember(keys, contents, new)
-            self._go_on(len(keys), total, has_new=bool(new), ends_when_empty=ends_when_empty)
+            # what was asked for ahead shows no end
+            self._go_on(len(keys), None if is_ahead else total, has_new=bool(new), ends_when_empty=ends_when_empty)
         return new or []
 
-    def _new_rows(self, keys: Sequence[str], contents: Sequence[str]) -> list[int] | None:
+    def offsets_ahead(self, end: int | None) -> Iterator[int]:
+        """Give the offsets that follow the next one while all is calm.
+
+        Args:
+            end: offset behind the last row, as far as is known; the last page is not asked for ahead. One that was
+                passed is wrong.
+        """
+        if self.steps or len(self.last_page) < self.page_size or not self.page_size:
+            return
+        offset, shared, overlap, calm_pages = self.offset, self.shared, self.overlap, self.calm_pages
+        if end is None or end < offset + shared:
+            end = sys.maxsize
+        while True:
+            if shared:
+                overlap, calm_pages = self._calmer(overlap, calm_pages + 1)
+            shared = self._shared(overlap)
+            offset += self.page_size - shared
+            if offset + self.page_size >= end:
+                return
+            yield offset
+
+    def _new_rows(self, keys: Sequence[str], contents: Sequence[str], *, is_ahead: bool) -> list[int] | None:
         """Give the indexes of a page's new rows; None where it does not follow on what was read."""
         if self.is_lost or not self.trail.length or not self.shared:
             self.is_unchecked |= bool(self.trail.length and keys) and not self.is_lost
             return list(range(len(keys)))
-        rows = self._told_apart(keys, contents)
+        if not is_ahead:
+            self._look_for_volatility(keys, contents)
+        rows = keys if self.is_volatile else contents
         meeting = (self.trail.meet(rows) or self._edge(rows)) if self.has_keys else self.trail.meet_exactly(rows)
         if meeting is None:
-            self._step(rows)
+            if is_ahead:
+                self._share(2 * self.overlap + 1)
+            else:
+                self._step(rows)
             return None
         self.has_met = True
         self._adapt(meeting.known, is_shifted=bool(meeting.inserted))
         return [*meeting.inserted, *range(meeting.index + 1, len(keys))]
 
-    def _told_apart(self, keys: Sequence[str], contents: Sequence[str]) -> Sequence[str]:
-        """Give what rows are recognized by: their contents, or their keys where contents change by themselves."""
+    def _look_for_volatility(self, keys: Sequence[str], contents: Sequence[str]) -> None:
+        """Find out whether contents change by themselves; then rows are recognized by their keys."""
         if not self.is_volatile:
             pairs = zip(keys, contents, strict=True)
             again = [self.recent[key] == content for key, content in pairs if key in self.recent]
@@ -160,7 +199,6 @@ class Walk:
                 self.is_volatile = True
                 first = self.trail.length - len(self.recent)
                 self.trail.ordinals = {key: first + number for number, key in enumerate(self.recent)}
-        return keys if self.is_volatile else contents
 
     def _remember(self, keys: Sequence[str], contents: Sequence[str], new: Sequence[int]) -> None:
         rows = keys if self.is_volatile else contents
@@ -185,10 +223,11 @@ class Walk:
         self.sizes_vary |= is_short
         self.pages += has_new
         goes_past = not has_new and not ends_when_empty
-        self.shared = (
-            0 if self.is_lost or goes_past else max(min(self.overlap, self.page_size - 1, self.trail.length), 0)
-        )
+        self.shared = 0 if goes_past else self._shared(self.overlap)
         self.offset = behind - self.shared
+
+    def _shared(self, overlap: int) -> int:
+        return 0 if self.is_lost else max(min(overlap, self.page_size - 1, self.trail.length), 0)
 
     def _step(self, keys: Sequence[str]) -> None:
         """Go to where the end of what was read may be."""
@@ -242,13 +281,16 @@ class Walk:
     def _adapt(self, known: int, *, is_shifted: bool) -> None:
         """Share more rows while rows vanish, fewer again while all is calm."""
         if known == self.shared and not is_shifted:
-            self.calm_pages += 1
-            if self.calm_pages >= CALM_PAGES and self.overlap > 1:
-                self.overlap, self.calm_pages = self.overlap - 1, 0
+            self.overlap, self.calm_pages = self._calmer(self.overlap, self.calm_pages + 1)
             return
         self.is_calm, self.calm_pages = False, 0
         if known < self.shared and not self.steps:
             self._share(max(self.overlap, 2 * (self.shared - known) + 1))
+
+    @staticmethod
+    def _calmer(overlap: int, calm_pages: int) -> tuple[int, int]:
+        """Give the overlap after so many pages in which nothing vanished, and how many of them count on."""
+        return (overlap - 1, 0) if calm_pages >= CALM_PAGES and overlap > 1 else (overlap, calm_pages)
 
     def _share(self, rows: int) -> None:
         self.overlap = max(min(rows, self.page_size // 4, DENSE // 2), 1)

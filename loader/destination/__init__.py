@@ -1,5 +1,6 @@
 """Where rows go, and what differs between the places: BigQuery, and a bucket or folder."""
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import dlt
@@ -31,6 +32,9 @@ class Destination(Protocol):
     def factory(self) -> Any:
         """Give dlt's destination; whatever it commits passes the gate."""
 
+    def try_out(self) -> None:
+        """Look whether it could be written to, without writing; raises where it could not."""
+
     def adapt(self, resource: DltResource, *, marks: bool = False) -> None:
         """Give a resource the hints that this destination needs.
 
@@ -55,6 +59,12 @@ class Destination(Protocol):
         Returns:
             Whether nothing of it is left to do, and how many commits it took.
         """
+
+    def fits(self, pipeline: dlt.Pipeline, table: str, column: str, data_type: str) -> bool:
+        """Tell whether a column can become of a type (dlt's word) without a value in it being changed."""
+
+    def filled(self, pipeline: dlt.Pipeline, table: str, columns: Sequence[str]) -> set[str]:
+        """Give those of some columns in which any row of a table has a value."""
 
     def note_seen(self, current: Pass) -> None:
         """Note which rows were read since the last time, where their table can't tell; before they are committed."""

@@ -10,7 +10,14 @@ from typing import Any
 import dlt
 from dlt.common.destination.client import FollowupJobRequest, LoadJob, PreparedTableSchema
 from dlt.common.schema import Schema
-from dlt.common.schema.typing import C_DLT_ID, C_DLT_LOAD_ID, LOADS_TABLE_NAME, PIPELINE_STATE_TABLE_NAME, TSchemaTables
+from dlt.common.schema.typing import (
+    C_DLT_ID,
+    C_DLT_LOAD_ID,
+    LOADS_TABLE_NAME,
+    PIPELINE_STATE_TABLE_NAME,
+    TSchemaTables,
+    TTableSchemaColumns,
+)
 from dlt.common.storages.load_package import load_package_state
 from dlt.destinations import bigquery
 from dlt.destinations.exceptions import DatabaseTerminalException, DatabaseTransientException, DatabaseUndefinedRelation
@@ -28,6 +35,8 @@ from loader.deadline import Deadline
 from loader.destination.bigquery_client import NEVER, BoundedClient, RefusedError, refusals, refused
 from loader.destination.bigquery_lease import ExpiringTable
 from loader.destination.bigquery_marks import BigQueryMarks
+from loader.errors import SettingsError
+from loader.exactness import MOST_EXACT
 from loader.lease import Gate, LeaseStore
 from loader.log import logger
 from loader.place import Pass
@@ -42,6 +51,15 @@ SCHEMA_TRIES = 5
 
 SCHEMA_WAIT_SECONDS = (1.0, 4.0)
 """Least and most seconds between two tries."""
+
+BEYOND_DOUBLE = f"{{column}} NOT BETWEEN -{MOST_EXACT} AND {MOST_EXACT}"
+"""A whole number that a FLOAT64 may not hold."""
+
+WIDER = {("bigint", "double"), ("bigint", "decimal"), ("bigint", "wei")}
+"""What BigQuery can make of a column, in dlt's words."""
+
+KEPT: dict[str, tuple[str, ...]] = {"bigint": (), "double": ("bigint",), "bool": ()}
+"""Columns whose type matters, with the types that may be loaded into them all the same."""
 
 STATE_ROWS = 25
 """As long as `_dlt_pipeline_state` has no more rows, of all resources together, nothing is tidied up."""
@@ -60,12 +78,25 @@ class BigQuery:
         self._dataset_name = dataset_name
         self._gate = gate
         self._deadline = deadline
+        self._box_seconds = deadline.left()
         self._lease: ExpiringTable | None = None
         self._is_settled = False
 
     def factory(self) -> "BoundedBigQuery":
         """Give dlt's BigQuery destination; whatever it writes passes the gate."""
         return self._factory(self._deadline.earlier(SECONDS_TO_STOP))
+
+    def try_out(self) -> None:
+        """Look whether both data sets are there, or could be made, and tables in them.
+
+        Raises:
+            DestinationError: they could not.
+        """
+        sql = self._client(self._deadline.earlier(SECONDS_TO_STOP), "check").sql_client
+        sql.open_connection()
+        sql.native_connection.try_out(_making(sql))
+        with sql.with_staging_dataset():
+            sql.native_connection.try_out(_making(sql))
 
     def adapt(self, resource: DltResource, *, marks: bool = False) -> None:
         """Let the row that was read last win where a key is there twice."""
@@ -94,6 +125,19 @@ class BigQuery:
         del pipeline, if_due
         return True, 0
 
+    def fits(self, pipeline: dlt.Pipeline, table: str, column: str, data_type: str) -> bool:
+        """Look through the column; what it costs is that of a query for it."""
+        return data_type != "double" or not self._found(pipeline, table, [column], BEYOND_DOUBLE)
+
+    def filled(self, pipeline: dlt.Pipeline, table: str, columns: Sequence[str]) -> set[str]:
+        """Look through the columns, with one query."""
+        return self._found(pipeline, table, columns, "{column} IS NOT NULL")
+
+    def _found(self, pipeline: dlt.Pipeline, table: str, columns: Sequence[str], condition: str) -> set[str]:
+        with pipeline.destination_client() as client:
+            assert isinstance(client, Client)  # noqa: S101 - what `with` gives has dlt's type
+            return client.found(table, columns, condition)
+
     def note_seen(self, current: Pass) -> None:
         """Do nothing: each row that was read is written anew."""
 
@@ -102,8 +146,11 @@ class BigQuery:
         return BigQueryMarks(pipeline, resource, current)
 
     def chunk_seconds(self, resources: int) -> float:
-        """Give so long that no day brings more load jobs than the table of states may take, which all share."""
-        return max(300.0, 60.0 * resources)
+        """Give so long that no day brings more load jobs than the table of states may take, which all share.
+
+        (1,440 of 1,500, where all read around the clock; a run is cut evenly, for a rest would be a chunk, too.)
+        """
+        return self._box_seconds / max(self._box_seconds // max(300.0, 60.0 * resources), 1.0)
 
     def lease(self, resource: str) -> LeaseStore:
         """Give the lease of a resource: a table beside the staged rows."""
@@ -151,6 +198,12 @@ class BigQuery:
     def _before_merge(self, job_id: str) -> None:
         if self._lease:
             self._lease.note_script(job_id)
+
+
+def _making(sql: "SqlClient") -> str:
+    """Give the statement that makes a table in the data set, or the data set where it is not there."""
+    name = sql.fully_qualified_dataset_name()
+    return f"CREATE TABLE {name}._loader_check (number INT64)" if sql.has_dataset() else f"CREATE SCHEMA {name}"
 
 
 def ascending_ids() -> Callable[[Any], Any]:
@@ -299,6 +352,56 @@ class Client(BigQueryClient):
 
     def _create_merge_followup_jobs(self, table_chain: Sequence[PreparedTableSchema]) -> list[FollowupJobRequest]:
         return [MergeScript.from_table_chain(table_chain, self.sql_client)]
+
+    def _build_schema_update_sql(
+        self, storage_tables: Iterable[tuple[str, TTableSchemaColumns]]
+    ) -> tuple[list[str], TSchemaTables]:
+        """Add to dlt's statements, for new tables and columns, those for columns that are wider now.
+
+        Raises:
+            SettingsError: a column is of another type now, that its values can't become without being changed.
+        """
+        there = dict(storage_tables)
+        first = [statement for name, columns in there.items() for statement in self._widening(name, columns)]
+        for name in there:
+            if f"DROP TABLE {self.sql_client.make_qualified_table_name(name)}" in first:
+                there[name] = {}
+        statements, update = super()._build_schema_update_sql(there.items())
+        return [*first, *statements], update
+
+    def _widening(self, name: str, columns: TTableSchemaColumns) -> Iterator[str]:
+        """Give the statements that make columns of a table wider; a table of staged rows is made anew instead."""
+        table: Any = self.prepare_load_table(name)
+        target = self.sql_client.make_qualified_table_name(name)
+        for column, before in columns.items():
+            hints = table["columns"].get(column, {})
+            change = (str(before.get("data_type")), str(hints.get("data_type")))
+            if change[0] not in KEPT or change[1] in (change[0], *KEPT[change[0]], "None"):
+                continue
+            if self.sql_client.is_staging_dataset_active:
+                yield f"DROP TABLE {target}"
+                return
+            if change not in WIDER or (change[1] == "double" and self.found(name, [column], BEYOND_DOUBLE)):
+                raise SettingsError(
+                    f"The column {column} of {name} is {change[0]}, but {change[1]} in source_config.py now, and its "
+                    "values can't become that without being changed. Put it back as it was; or remove the table, and "
+                    "run with restart."
+                )
+            kind = self.type_mapper.to_destination_type(hints, table).split("(")[0]
+            yield f"ALTER TABLE {target} ALTER COLUMN {self.sql_client.escape_column_name(column)} SET DATA TYPE {kind}"
+
+    def found(self, table: str, columns: Sequence[str], condition: str) -> set[str]:
+        """Give those of some columns on which any row of a table fulfils a condition."""
+        ((_, there),) = self.get_storage_tables([table])
+        names = [column for column in columns if column in there]
+        if not names:
+            return set()
+        sql = self.sql_client
+        conditions = [condition.format(column=sql.escape_column_name(name)) for name in names]
+        counts = ", ".join(f"COUNTIF({each})" for each in conditions)
+        rows = sql.execute_sql(f"SELECT {counts} FROM {sql.make_qualified_table_name(table)}")  # noqa: S608
+        assert rows  # noqa: S101 - it counts
+        return {name for name, count in zip(names, rows[0], strict=True) if count}
 
     def tidy(self, pipeline_name: str) -> None:
         """Delete the states of a pipeline but for the last, if there are many, and its old rows of `_dlt_loads`."""

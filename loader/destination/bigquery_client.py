@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import requests
 from dlt.common.destination.exceptions import DestinationTerminalException
 from google.api_core.exceptions import Conflict, GoogleAPICallError, from_http_response
-from google.auth.exceptions import GoogleAuthError
+from google.auth.exceptions import GoogleAuthError, TransportError
 from google.auth.transport.requests import AuthorizedSession
 from google.cloud import bigquery
 from tenacity import RetryCallState, Retrying, retry_if_exception
@@ -72,9 +72,12 @@ class BoundedSession(AuthorizedSession):
         """Send a request.
 
         Raises:
-            RefusedError: it was not answered in time, or refused for as long as there was time.
+            RefusedError: it was not answered in time, or refused for as long as there was time, or there is no token.
         """
-        response: requests.Response = patiently(lambda: self._send(method, url, args, kwargs), self._deadline)
+        try:
+            response: requests.Response = patiently(lambda: self._send(method, url, args, kwargs), self._deadline)
+        except GoogleAuthError as error:
+            raise refused(error) from error
         return response
 
     def _send(self, method: str, url: str, args: Any, kwargs: dict[str, Any]) -> requests.Response:
@@ -126,6 +129,15 @@ class BoundedClient(bigquery.Client):
             GoogleAPICallError: it failed.
         """
         return patiently(lambda: self._query_once(query, job_config, page_size), self._deadline)
+
+    def try_out(self, statement: str) -> None:
+        """Let BigQuery judge a statement, permissions and all, without running it.
+
+        Raises:
+            RefusedError: it would refuse it.
+        """
+        with refusals():
+            self.query(statement, job_config=bigquery.QueryJobConfig(dry_run=True), retry=NEVER, job_retry=None)
 
     def load_table_from_file(self, file_obj: Any, *args: Any, job_id: str, **kwargs: Any) -> Any:  # type: ignore[override]
         """Load a file, and wait for the job; where it fails for a reason that passes, load it again.
@@ -238,9 +250,12 @@ def passing(error: BaseException | None) -> str:
     if isinstance(error, GoogleAPICallError):
         reason = reason_of(error)
         return (reason or str(error.code)) if reason in REASONS or error.code in STATUS_CODES else ""
-    if isinstance(error, NETWORK) or (isinstance(error, GoogleAuthError) and error.retryable):
-        return type(error).__name__
-    return ""
+    if isinstance(error, GoogleAuthError):
+        # the machine's own server of tokens was not reached
+        is_passing = error.retryable or isinstance(error.__cause__, TransportError)
+    else:
+        is_passing = isinstance(error, NETWORK)
+    return type(error).__name__ if is_passing else ""
 
 
 def reason_of(error: GoogleAPICallError) -> str:
@@ -250,11 +265,11 @@ def reason_of(error: GoogleAPICallError) -> str:
 
 def refused(error: BaseException | None) -> RefusedError:
     """Say that BigQuery refused, why, and what to do."""
-    reason = reason_of(error) if isinstance(error, GoogleAPICallError) else ""
-    first_line = str(error).strip().split("\n", 1)[0][:300]
+    reason = (reason_of(error) if isinstance(error, GoogleAPICallError) else "") or type(error).__name__
+    first_line = str(error).strip().split("\n", 1)[0][:300].rstrip(".")
     return RefusedError(
-        f"BigQuery refused ({reason or type(error).__name__}): {first_line}. The place stays where it is, and the next "
-        f"run goes on there. {_ADVICE.get(reason, _ADVICE[''])}"
+        f"BigQuery refused ({reason}): {first_line}. The place stays where it is, and the next run goes on there. "
+        f"{_ADVICE.get(reason, _ADVICE[''])}"
     )
 
 
@@ -269,14 +284,29 @@ def too_late(what: str) -> RefusedError:
 _LIMIT = (
     "A limit of BigQuery's is reached: run less often, or fewer resources at once; the console shows it under Quotas."
 )
+_ACCOUNT = (
+    "Google gave no valid token for this function's service account: see that it exists and is not disabled. "
+    "A token that has expired is renewed by itself."
+)
+_FORGET = (
+    "Delete the rows of this resource in `_dlt_version`, in the data set and in its _staging: "
+    "what is missing is then made again"
+)
+_BY_HAND = (
+    "If somebody changed a table by hand, drop the columns whose type was changed, in the data set and in its "
+    f"_staging. {_FORGET}, and a restart brings all values back."
+)
 _ADVICE = {
     "rateLimitExceeded": _LIMIT,
     "jobRateLimitExceeded": _LIMIT,
     "quotaExceeded": _LIMIT,
+    "RefreshError": _ACCOUNT,
+    "authError": _ACCOUNT,
     "accessDenied": "This function's service account needs roles/bigquery.jobUser on the project, and "
     "roles/bigquery.dataEditor on both data sets.",
-    "notFound": "A table or data set that was there is gone. Delete the rows of this resource in `_dlt_version`, in "
-    "the data set and in its _staging: what is missing is then made again.",
+    "notFound": f"A table or data set that was there is gone. {_FORGET}.",
+    "invalid": _BY_HAND,
+    "invalidQuery": _BY_HAND,
     "": "Look at the data set, and at what this function's service account may do in it.",
 }
-"""What to do, by BigQuery's reason."""
+"""What to do, by BigQuery's reason, or the error's name where it gives none."""

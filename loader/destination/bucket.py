@@ -1,14 +1,17 @@
 """A bucket or a local folder: one Delta table per resource."""
 
+import json as plain_json
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import dlt
+import pyarrow.compute as pc
+import pyarrow.dataset as pads
 from dlt.common import json
 from dlt.common.destination.client import PreparedTableSchema
-from dlt.common.libs.deltalake import deltalake_storage_options
+from dlt.common.libs.deltalake import deltalake_storage_options, ensure_delta_compatible_arrow_schema
 from dlt.common.schema import Schema
 from dlt.common.schema.utils import get_columns_names_with_prop
 from dlt.destinations import filesystem
@@ -24,15 +27,19 @@ from dlt.extract.exceptions import DataItemRequiredForDynamicTableHints
 from fsspec.implementations.local import LocalFileSystem
 
 from loader import deleted, memory
+from loader.columns import splits
 from loader.deadline import Deadline
 from loader.destination import unchanged as unchanged_rows
 from loader.destination.bucket_lease import NumberedFiles
-from loader.destination.delta import Place
+from loader.destination.delta import Place, column_of
 from loader.destination.fold import Fold, Pace
 from loader.destination.marks import Marks, TableMarks
+from loader.destination.schemas import widen
 from loader.destination.seen import Seen
 from loader.destination.stage import stage, with_key
+from loader.destination.trial import try_bucket, try_folder
 from loader.errors import SettingsError
+from loader.exactness import MOST_EXACT
 from loader.history import TABLE as HISTORY
 from loader.lease import Gate, LeaseStore
 from loader.log import logger
@@ -73,6 +80,18 @@ class Bucket:
         factory.gate = self._gate
         return factory
 
+    def try_out(self) -> None:
+        """Look whether the folder or bucket could be written to.
+
+        Raises:
+            DestinationError: it could not.
+        """
+        client = self._client_of("check")
+        if client.is_local_filesystem:
+            try_folder(Path(client.dataset_path))
+        else:
+            try_bucket(client.fs_client, client.bucket_path.split("/", 1)[0])
+
     def adapt(self, resource: DltResource, *, marks: bool = False) -> None:
         """Let the resource be a Delta table whose lists are JSON text in their row.
 
@@ -109,8 +128,9 @@ class Bucket:
             name = self._client.schema.naming.normalize_table_identifier(resource.table_name)
             columns = self._client.schema.get_table_columns(name) if name in self._client.schema.tables else ()
             seen = self._seen.add if self._seen else lambda _: None
+            split = [split.variant for split in splits(self._client.schema) if split.table == name]
             self._unchanged = unchanged_rows.Unchanged(
-                self._client.place(name), self._client.staged(name), key, columns, seen
+                self._client.place(name), self._client.staged(name), key, columns, seen, split
             )
         return self._unchanged
 
@@ -129,6 +149,28 @@ class Bucket:
         is_done = all(fold.run(pace) for fold in folds)
         self._folded += folds if pace.commits else []
         return is_done, pace.commits
+
+    def fits(self, pipeline: dlt.Pipeline, table: str, column: str, data_type: str) -> bool:
+        """Look through the column, in the table and where its rows are staged."""
+        if data_type != "double":
+            return True
+        client: Any = pipeline.destination_client()
+        most = [
+            abs(bound)
+            for place in (client.place(table), client.staged(table))
+            for values in column_of(place, column)
+            for bound in pc.min_max(values).as_py().values()
+            if bound is not None
+        ]
+        return max(most, default=0) <= MOST_EXACT
+
+    def filled(self, pipeline: dlt.Pipeline, table: str, columns: Sequence[str]) -> set[str]:
+        """Look through the columns."""
+        client: Any = pipeline.destination_client()
+        place = client.place(table)
+        return {
+            column for column in columns if any(len(values) > values.null_count for values in column_of(place, column))
+        }
 
     def note_seen(self, current: Pass) -> None:
         """Note the keys of the rows that were read: unchanged ones are not staged."""
@@ -161,10 +203,13 @@ class Bucket:
 
     def _beside(self, kind: str, resource: str) -> tuple[Any, str]:
         """Give the file system, and a folder in it that belongs to a resource and is no data set."""
+        client = self._client_of(resource)
+        return client.fs_client, client.pathlib.join(client.bucket_path, kind, self._dataset_name, resource)
+
+    def _client_of(self, name: str) -> "DeltaClient":
         factory = self.factory()
         config = factory.spec()._bind_dataset_name(self._dataset_name)  # noqa: SLF001 - see docs/dlt.md
-        client = factory.client(Schema(resource), config)
-        return client.fs_client, client.pathlib.join(client.bucket_path, kind, self._dataset_name, resource)
+        return factory.client(Schema(name), config)
 
     def tidy(self, pipeline_name: str) -> None:
         """Delete keys noted as seen and, if time is left, files out of use for a week and dlt's notes of old loads."""
@@ -203,10 +248,18 @@ def with_lists_as_text(row: Any) -> Any:
     while open_objects:
         for name, value in (here := open_objects.pop()).items():
             if isinstance(value, list):
-                here[name] = json.dumps(value)
+                here[name] = as_text(value)
             elif isinstance(value, dict):
                 open_objects.append(value)
     return row
+
+
+def as_text(value: Any) -> str:
+    """Give JSON text, also of integers beyond 64 bits."""
+    try:
+        return json.dumps(value)
+    except TypeError:
+        return plain_json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 class DeltaBucket(filesystem):
@@ -317,8 +370,15 @@ class DeltaJob(DeltaLoadFilesystemJob):
             keys = get_columns_names_with_prop(table, "primary_key")
             stage(client.staged(table["name"]), table["name"], self.file_paths, keys, self._load_id, client.gate)
         else:
+            self._widen(client.place(table["name"]))
             client.gate.pass_through()
             super().run()
+
+    def _widen(self, place: Place) -> None:
+        table = place.open()
+        if table is not None:
+            new = pads.dataset(self.file_paths).schema
+            widen(table, ensure_delta_compatible_arrow_schema(new), self._job_client.gate.pass_through)
 
 
 class WholeFiles(LocalFileSystem):  # type: ignore[misc]

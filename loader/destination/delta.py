@@ -94,6 +94,14 @@ def batches(
         yield pa.record_batch(batch).cast(schema)
 
 
+def column_of(place: Place, column: str) -> Iterator[pa.Array]:
+    """Read a column, piece by piece; nothing, where there is no such table or column."""
+    table = place.open()
+    if table is not None and column in schema_of(table).names:
+        for batch in batches(table, [column]):
+            yield batch[column]
+
+
 def rows_of(table: DeltaTable, keys: KeyRange) -> pa.Table:
     """Read the rows in a range of keys."""
     return pa.Table.from_batches(batches(table, None, keys), schema_of(table))

@@ -16,7 +16,9 @@ def united(first: pa.Schema, second: pa.Schema) -> pa.Schema:
         DestinationError: a column is of kinds that don't fit each other.
     """
     try:
-        return pa.unify_schemas([nullable(first), nullable(second)], promote_options="permissive")
+        both = pa.unify_schemas([nullable(first), nullable(second)], promote_options="permissive")
+        if lost := [each.name for each in both if _loses(each.type, first, second, each.name)]:
+            raise pa.ArrowTypeError(f"decimals in {', '.join(lost)} would become floats")  # noqa: TRY301 - as Arrow does
     except (pa.ArrowTypeError, pa.ArrowInvalid) as error:
         kinds = [
             f"{name} ({first.field(name).type} and {second.field(name).type})"
@@ -25,8 +27,15 @@ def united(first: pa.Schema, second: pa.Schema) -> pa.Schema:
         ]
         raise DestinationError(
             f"Columns are of one type in the table and of another in the new rows: {', '.join(kinds)}. Somebody has "
-            "changed the table. Put the column back as it was; or remove the table's folder, and run with restart."
+            "changed the table, or the type of the column in source_config.py. Put it back as it was; or remove the "
+            "table's folder, and run with restart."
         ) from error
+    return both
+
+
+def _loses(kind: pa.DataType, first: pa.Schema, second: pa.Schema, name: str) -> bool:
+    kinds = [schema.field(name).type for schema in (first, second) if name in schema.names]
+    return bool(pa.types.is_floating(kind)) and any(pa.types.is_decimal(each) for each in kinds)
 
 
 def nullable(schema: pa.Schema) -> pa.Schema:
@@ -44,7 +53,7 @@ def widen(table: DeltaTable, schema: pa.Schema, gate: Callable[[], None]) -> Non
     wider = united(before, schema)
     if all(wider.field(each.name).type == each.type for each in before):
         return
-    target = pa.schema([wider.field(each.name) for each in before])
+    target = pa.schema([wider.field(each.name).with_nullable(each.nullable) for each in before])
     rows = streamed((batch.cast(target) for batch in batches(table)), target)
     gate()
     write_deltalake(table, rows, mode="overwrite", schema_mode="overwrite")

@@ -8,7 +8,7 @@ import pyarrow.dataset as pads
 from deltalake import WriterProperties, write_deltalake
 from dlt.common.libs.deltalake import ensure_delta_compatible_arrow_data
 
-from loader.destination.delta import STATISTICS_BYTES, Place, schema_of
+from loader.destination.delta import STATISTICS_BYTES, Place, rows_in, schema_of
 from loader.destination.fold import LOAD_ID, SEQUENCE, sorted_by
 from loader.destination.schemas import aligned, nullable, united, widen
 from loader.errors import SettingsError
@@ -42,7 +42,9 @@ def stage(place: Place, name: str, files: Sequence[str], columns: Sequence[str],
     check_keys(data, name, columns)
     schema = _schema(data.schema)
     table = place.open()
-    if table is not None:
+    # what is left of a fold has no rows, and may have columns of other types
+    is_empty = table is not None and not rows_in(table)
+    if table is not None and not is_empty:
         widen(table, schema, gate.pass_through)
         schema = united(schema_of(table), schema)
     rows = pa.RecordBatchReader.from_batches(schema, _in_runs(data, schema, columns, load_id))
@@ -50,8 +52,8 @@ def stage(place: Place, name: str, files: Sequence[str], columns: Sequence[str],
     write_deltalake(
         place.location if table is None else table,
         rows,
-        mode="append",
-        schema_mode="merge",
+        mode="overwrite" if is_empty else "append",
+        schema_mode="overwrite" if is_empty else "merge",
         storage_options=dict(place.options),
         configuration=KEPT if table is None else None,
         writer_properties=WriterProperties(max_row_group_size=GROUP_ROWS, statistics_truncate_length=STATISTICS_BYTES),

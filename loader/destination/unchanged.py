@@ -30,7 +30,13 @@ class Unchanged:
     """Knows the rows of a table, as one narrow scan has found them, and the keys that are staged."""
 
     def __init__(
-        self, target: Place, staged: Place, key: Sequence[str], columns: Iterable[str], seen: Callable[[int], None]
+        self,
+        target: Place,
+        staged: Place,
+        key: Sequence[str],
+        columns: Iterable[str],
+        seen: Callable[[int], None],
+        split: Sequence[str] = (),
     ) -> None:
         """Scan.
 
@@ -40,6 +46,7 @@ class Unchanged:
             key: the fields that tell rows apart.
             columns: that the table must have; if one is gone, every row is staged, and brings it back.
             seen: called with the hash of each row's key.
+            split: those with values that did not fit another column; such rows are staged, since they may fit now.
         """
         self._names = key
         self._seen = seen
@@ -48,7 +55,7 @@ class Unchanged:
         table = target.open()
         if table is None or not {COLUMN, *columns} <= set(schema_of(table).names) or rows_in(table) > MOST_ROWS:
             return
-        known: Any = np.sort(_halves(table, 1))
+        known: Any = np.sort(_halves(table, 1, split))
         # its items are plain numbers, and are compared five times as fast as numpy's own
         self._known = memoryview(known)
         waiting = staged.open()
@@ -86,15 +93,17 @@ def key_halves(hashes: pa.Array) -> Any:
     return np.frombuffer(b"".join(hashes.fill_null(bytes(16)).to_pylist()), np.int64)[::2]
 
 
-def _halves(table: DeltaTable, which: int) -> Any:
-    """Read a half of each hash: 0, of the key; 1, of the row. Rows with a mark are left out, to be written anew."""
-    names = [COLUMN, deleted.COLUMN] if deleted.COLUMN in schema_of(table).names else [COLUMN]
-    parts = [_numbers(_living(batch)[COLUMN])[which::2] for batch in batches(table, names)]
+def _halves(table: DeltaTable, which: int, split: Sequence[str] = ()) -> Any:
+    """Read a half of each hash: 0, of the key; 1, of the row. Rows with a mark, or a value in `split`, are left out."""
+    without = [name for name in (deleted.COLUMN, *split) if name in schema_of(table).names]
+    parts = [_numbers(_bare(batch, without)[COLUMN])[which::2] for batch in batches(table, [COLUMN, *without])]
     return np.concatenate([np.empty(0, np.int64), *parts])
 
 
-def _living(rows: pa.RecordBatch) -> pa.RecordBatch:
-    return rows.filter(rows[deleted.COLUMN].is_null()) if deleted.COLUMN in rows.schema.names else rows
+def _bare(rows: pa.RecordBatch, without: Sequence[str]) -> pa.RecordBatch:
+    for name in without:
+        rows = rows.filter(rows[name].is_null())
+    return rows
 
 
 def _numbers(hashes: pa.Array) -> Any:

@@ -1,6 +1,7 @@
 """`make bench`: all benchmarks, one after the other."""
 
-from tests.benchmarks import bucket, torture
+from tests.benchmarks import bucket, speed, torture
 
 torture.main()
+speed.main(list(speed.LATENCIES_MS))
 bucket.main(list(bucket.ROWS))

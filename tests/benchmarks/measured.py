@@ -14,6 +14,7 @@ from typing import Any
 import pyarrow as pa
 from deltalake import DeltaTable
 
+from tests.end_to_end.support.function import own_config
 from tests.sample_api import KEY, SampleApi
 
 ROOT = Path(__file__).parents[2]
@@ -31,7 +32,9 @@ class Measured:
     """Resident memory and working folder together, at their highest."""
 
 
-def load(api: SampleApi, folder: Path, page_rows: int = 1000, timeout_seconds: int = 3600) -> Measured:
+def load(
+    api: SampleApi, folder: Path, page_rows: int = 1000, timeout_seconds: int = 3600, pages_in_flight: int = 4
+) -> Measured:
     """Load `contacts` into `folder/bucket`, until the pass is complete.
 
     Args:
@@ -45,7 +48,7 @@ def load(api: SampleApi, folder: Path, page_rows: int = 1000, timeout_seconds: i
         project.mkdir(parents=True)
         (project / "loader").symlink_to(ROOT / "loader")
         (project / "main.py").write_text((ROOT / "main.py").read_text())
-        text = (ROOT / "source_config.py").read_text()
+        text = own_config(pages_in_flight)
         (project / "source_config.py").write_text(text.replace('"limit": 100', f'"limit": {page_rows}'))
     temporary = folder / "tmp"
     temporary.mkdir(exist_ok=True)

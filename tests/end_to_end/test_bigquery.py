@@ -8,16 +8,14 @@ from typing import Any
 import pytest
 
 from loader.destination import bigquery as product
-from loader.errors import DestinationError
 from loader.session import RetryPolicy
 from loader.source import Description
 from loader.status import status
 from tests.end_to_end.support.loading import offset_paged, sample_config
-from tests.end_to_end.support.places import BigQueryLoading, BigQueryPlace, difference, items_of
-from tests.end_to_end.support.tables import EXACT
+from tests.end_to_end.support.places import BigQueryLoading, BigQueryPlace, assert_exact
 from tests.sample_api import SampleApi, World
 
-LISTS = {"tags": ["id", "name"], "participant_ids": ["value"]}
+ROWS = 100_000
 
 
 def conversations(
@@ -26,14 +24,6 @@ def conversations(
     """Load `conversations`, which have two lists; `step` sees each row that is read."""
     resources = [offset_paged("conversations", limit=500, processing_steps=[{"map": step}])]
     return BigQueryLoading(Path(), lambda: sample_config(api, resources), dataset=place.dataset)
-
-
-def assert_exact(place: BigQueryPlace, world: World) -> None:
-    """Each living row is there once, as it is now, and the child tables hold the items of its lists and no others."""
-    living = world.snapshot("conversations")
-    assert difference(place, living, "conversations") == EXACT
-    for name, columns in LISTS.items():
-        assert place.items(f"conversations__{name}", columns) == items_of(living, name, columns)
 
 
 def test_rows_and_lists_are_exact_in_few_jobs_whatever_their_number(
@@ -51,7 +41,7 @@ def test_rows_and_lists_are_exact_in_few_jobs_whatever_their_number(
     with SampleApi(world) as api:
         loading = conversations(api, bigquery, meanwhile)
         assert loading.run("conversations").rows == 1_500
-        assert_exact(bigquery, world)
+        assert_exact(bigquery, world, "conversations")
 
         # every seventh row changes, and most of them lose their tags
         for key in range(1, 1_501, 7):
@@ -61,7 +51,7 @@ def test_rows_and_lists_are_exact_in_few_jobs_whatever_their_number(
         for _ in range(2):
             front.reset()
             loading.run("conversations")
-            assert_exact(bigquery, world)
+            assert_exact(bigquery, world, "conversations")
             counts.append((len(front.queries), Counter(job.table for job in front.loads)))
             assert sum(job.is_merge for job in front.queries) == 1
             for _ in range(1_500):
@@ -81,7 +71,7 @@ def test_rows_and_lists_are_exact_in_few_jobs_whatever_their_number(
         assert counts[1] == (counts[0][0] + 1, counts[0][1])
 
         front.reset()
-        description = Description("analytics", loading.config(), RetryPolicy.of(loading.retries), {})
+        description = Description("analytics", loading.config(), RetryPolicy.of(loading.retries), 1, {})
         answer = status(description, loading.settings)["resources"]["conversations"]
         assert (answer["status"], answer["pass_rows"]) == ("complete", 3_000)
         assert len(front.queries) == 1
@@ -94,15 +84,19 @@ def test_rows_and_lists_are_exact_in_few_jobs_whatever_their_number(
     assert len(bigquery.rows("_dlt_loads")) == 3
 
 
-def test_a_data_set_elsewhere_is_said_before_anything_is_read(
-    bigquery: BigQueryPlace, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("DESTINATION__BIGQUERY__LOCATION", "EU")
-    with bigquery.client() as client:
-        client.create_dataset(bigquery.staging)
-    with (
-        SampleApi(World({"conversations": 10})) as api,
-        pytest.raises(DestinationError, match="is in US, but DESTINATION__BIGQUERY__LOCATION is EU"),
-    ):
-        conversations(api, bigquery).run("conversations")
-    assert not api.requests
+@pytest.mark.long
+def test_a_hundred_thousand_rows_are_one_chunk_in_as_few_jobs(bigquery: BigQueryPlace) -> None:
+    world, front = World({"conversations": 500}), bigquery.front
+    with SampleApi(world) as api:
+        loading = conversations(api, bigquery)
+        loading.run("conversations")
+        for _ in range(ROWS - 500):
+            world.insert("conversations", "end")
+        front.reset()
+        report = loading.run("conversations")
+    print(f"{ROWS} rows: {report.chunks} chunk, {len(front.queries)} query jobs, {len(front.loads)} load jobs")
+    assert (report.status, report.rows, report.chunks) == ("complete", ROWS, 1)
+    assert len(front.queries) <= 10
+    assert sum(job.is_merge for job in front.queries) == 1
+    assert set(Counter(job.table for job in front.loads).values()) == {1}
+    assert_exact(bigquery, world, "conversations")

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from google.auth.exceptions import RefreshError, TransportError
+from google.oauth2.credentials import Credentials
 
 from loader.clock import Clock, SystemClock
 from loader.destination.bigquery_client import WAIT_SECONDS
@@ -16,9 +18,9 @@ from tests.clock import DrivenClock
 from tests.end_to_end.support.loading import offset_paged, sample_config
 from tests.end_to_end.support.places import BigQueryLoading, BigQueryPlace, difference
 from tests.end_to_end.support.tables import EXACT
-from tests.fakes.bigquery import Call, refusal
+from tests.fakes.bigquery import Call, Meddling, refusal
 from tests.local_server import Answer, Request, json_answer
-from tests.sample_api import SampleApi, World
+from tests.sample_api import Behaviour, Failure, SampleApi, World
 
 
 def without_lists(row: dict[str, Any]) -> dict[str, Any]:
@@ -42,6 +44,11 @@ def done(request: Request, call: Call, reason: str) -> Answer:
             "status": {"state": "DONE", "errorResult": error, "errors": [error]},
         }
     )
+
+
+def refusing(kind: str, answer: Answer) -> Meddling:
+    """Answer so whatever is of this kind."""
+    return lambda call, _: answer if call.kind == kind else None
 
 
 def running(answer: Answer) -> Answer:
@@ -108,17 +115,106 @@ def test_a_refusal_that_lasts_ends_the_run_in_time_and_the_next_one_goes_on(bigq
         assert loading.run().status == "complete"
         assert difference(bigquery, world.snapshot("contacts")) == EXACT
 
-        # somebody drops a table by hand
-        with bigquery.client() as client:
-            client.delete_table(f"{bigquery.staging}.contacts")
-        with pytest.raises(DestinationError, match=r"notFound.*place stays.*_dlt_version"):
+
+@pytest.mark.parametrize(
+    ("by_hand", "reason", "helps"),
+    [
+        pytest.param(
+            "DROP TABLE {staging}.contacts", "notFound", "", id="a staged table dropped", marks=pytest.mark.long
+        ),
+        pytest.param("ALTER TABLE {dataset}.contacts DROP COLUMN email", "invalidQuery", "", id="a column dropped"),
+        pytest.param(
+            "ALTER TABLE {dataset}.contacts DROP COLUMN name; ALTER TABLE {dataset}.contacts ADD COLUMN name DATE",
+            "invalidQuery",
+            "ALTER TABLE {dataset}.contacts DROP COLUMN name",
+            id="a type changed",
+            marks=pytest.mark.long,
+        ),
+        pytest.param(
+            "ALTER TABLE {staging}.contacts DROP COLUMN email",
+            "invalid",
+            "",
+            id="a staged column dropped",
+            marks=pytest.mark.long,
+        ),
+    ],
+)
+def test_a_table_that_was_changed_by_hand_is_good_again_after_what_the_message_says(
+    bigquery: BigQueryPlace, by_hand: str, reason: str, helps: str
+) -> None:
+    def do(statements: str) -> None:
+        for statement in filter(None, statements.split("; ")):
+            bigquery.select(statement.format(dataset=bigquery.dataset, staging=bigquery.staging))
+
+    world = World({"contacts": 150})
+    with SampleApi(world) as api:
+        loading = contacts(api, bigquery, DrivenClock())
+        loading.run()
+        do(by_hand)
+        with pytest.raises(DestinationError, match=rf"{reason}.*place stays.*_dlt_version"):
             loading.run()
-        # what the message says helps
+        do(helps)
         for dataset in (bigquery.dataset, bigquery.staging):
             bigquery.select(f"DELETE FROM {dataset}._dlt_version WHERE schema_name = 'analytics_contacts'")  # noqa: S608
         world.touch("contacts", 7)
-        assert loading.run().status == "complete"
+        assert loading.run(restart=True).status == "complete"
         assert difference(bigquery, world.snapshot("contacts")) == EXACT
+        names = [{name: row[name] for name in ("email", "name")} for row in world.snapshot("contacts")]
+        assert sorted(bigquery.rows("contacts", "email, name"), key=str) == sorted(names, key=str)
+
+
+def test_without_a_right_or_a_token_the_place_stays_and_the_next_run_goes_on(
+    bigquery: BigQueryPlace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world, clock, front = World({"contacts": 300}), DrivenClock(), bigquery.front
+    world.behave(Behaviour(failures={3: Failure(429, retry_after=6_000)}))
+    with SampleApi(world) as api:
+        loading = contacts(api, bigquery, clock)
+        assert loading.run().place == {"offset": 198}
+        world.recover()
+        for kind in ("dataset", "query", "upload"):
+            for answer, advice in ((refusal("accessDenied"), "roles/bigquery"), (refusal("authError", 401), "token")):
+                front.meddle = refusing(kind, answer)
+                with pytest.raises(DestinationError, match=advice):
+                    loading.run()
+        front.reset()
+        asked = len(api.requests)
+        monkeypatch.setenv("DESTINATION__BIGQUERY__LOCATION", "EU")
+        with pytest.raises(DestinationError, match="is in US, but DESTINATION__BIGQUERY__LOCATION is EU"):
+            loading.run()
+        monkeypatch.delenv("DESTINATION__BIGQUERY__LOCATION")
+        assert len(api.requests) == asked
+        # none of them is waited for: it does not pass by itself
+        assert not [seconds for seconds in clock.sleeps if seconds >= WAIT_SECONDS[0]]
+
+        assert loading.run().status == "complete"
+        assert api.offsets("contacts")[asked] == 198
+        assert difference(bigquery, world.snapshot("contacts")) == EXACT
+
+
+@pytest.mark.long
+def test_a_token_that_expires_is_renewed_also_where_that_fails_at_first(
+    bigquery: BigQueryPlace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world, clock = World({"contacts": 150}), DrivenClock()
+    unreached = iter(range(2))
+
+    def refresh(credentials: Credentials, _: object) -> None:
+        # as google-auth tells that it did not reach the server of tokens
+        if next(unreached, None) is not None:
+            raise RefreshError("Told to fail.") from TransportError("Told to fail.")  # type: ignore[no-untyped-call]
+        credentials.token = "another"
+
+    def expired(call: Call, request: Request) -> Answer | None:
+        is_expired = call.kind == "upload" and request.headers["authorization"] == "Bearer token"
+        return refusal("authError", 401) if is_expired else None
+
+    monkeypatch.setattr(Credentials, "refresh", refresh)
+    bigquery.front.meddle = expired
+    with SampleApi(world) as api:
+        assert contacts(api, bigquery, clock).run().status == "complete"
+    assert len([seconds for seconds in clock.sleeps if seconds >= WAIT_SECONDS[0]]) == 2
+    assert difference(bigquery, world.snapshot("contacts")) == EXACT
 
 
 def test_a_staged_load_that_lands_after_its_run_died_changes_nothing(bigquery: BigQueryPlace) -> None:

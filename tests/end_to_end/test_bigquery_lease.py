@@ -1,6 +1,5 @@
-"""The lease in BigQuery: one of many has it, and what a dead one had written down is there for the next."""
+"""The lease in BigQuery: its table expires by itself, and the script that a dead run began is there for the next."""
 
-import threading
 import time
 from collections.abc import Callable, Iterator
 
@@ -14,8 +13,6 @@ from loader.destination.bigquery_lease import ExpiringTable
 from loader.errors import BusyError
 from tests.end_to_end.support.places import BigQueryPlace
 from tests.fakes.bigquery import PROJECT
-
-AT_ONCE = 20
 
 
 @pytest.fixture
@@ -36,34 +33,15 @@ def new_lease(bigquery: BigQueryPlace) -> Iterator[Callable[[], ExpiringTable]]:
         client.close()  # type: ignore[no-untyped-call]
 
 
-def test_of_twenty_at_once_one_has_the_lease(new_lease: Callable[[], ExpiringTable]) -> None:
-    leases = [new_lease() for _ in range(AT_ONCE)]
-    together = threading.Barrier(AT_ONCE)
-    holders: list[ExpiringTable] = []
-
-    def take(lease: ExpiringTable) -> None:
-        together.wait()
-        if lease.take(time.time() + 60) is not None:
-            holders.append(lease)
-
-    threads = [threading.Thread(target=take, args=(lease,)) for lease in leases]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(holders) == 1
-    assert [lease for lease in leases if lease.number and lease.is_mine()] == holders
-
-
 def test_a_lease_that_expired_is_taken_with_what_its_holder_wrote_down(
     new_lease: Callable[[], ExpiringTable],
 ) -> None:
     dead, living, next_one = new_lease(), new_lease(), new_lease()
-    expires_at = time.time() + 1.0
-    assert dead.take(expires_at) == {}
-    dead.renew(expires_at, {"commit_seconds_left": 7.0})
+    assert dead.take(time.time() + 60) == {}
     dead.note_script("loader_1")
     assert living.take(time.time() + 60) is None
+    expires_at = time.time() + 1.0
+    dead.renew(expires_at, {"commit_seconds_left": 7.0})
     time.sleep(max(expires_at - time.time(), 0.0) + 0.01)
     assert not dead.is_mine()
     assert living.take(time.time() + 60) == {"commit_seconds_left": 7.0}

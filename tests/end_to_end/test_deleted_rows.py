@@ -15,7 +15,7 @@ from loader.chunks import Chunks
 from loader.report import Report
 from tests.clock import DrivenClock
 from tests.end_to_end.support.loading import Loading, offset_paged, sample_config
-from tests.end_to_end.support.places import BigQueryLoading, BigQueryPlace, FolderPlace, TableReader
+from tests.end_to_end.support.places import BigQueryLoading, BigQueryPlace, BucketPlace, Place
 from tests.sample_api import Behaviour, Failure, SampleApi, World
 
 
@@ -31,19 +31,19 @@ def api(world: World) -> Iterator[SampleApi]:
 
 
 @pytest.fixture(params=["folder", pytest.param("bigquery", marks=pytest.mark.long)])
-def setup(request: pytest.FixtureRequest, api: SampleApi, tmp_path: Path) -> tuple[Loading, TableReader]:
+def setup(request: pytest.FixtureRequest, api: SampleApi, tmp_path: Path) -> tuple[Loading, Place]:
     if request.param == "bigquery":
         place: BigQueryPlace = request.getfixturevalue("bigquery")
         loading = BigQueryLoading(tmp_path, lambda: sample_config(api), deleted_rows="mark", dataset=place.dataset)
         return loading, place
-    return in_folder(api, tmp_path), FolderPlace(tmp_path)
+    return in_folder(api, tmp_path), BucketPlace(str(tmp_path))
 
 
 def in_folder(api: SampleApi, folder: Path) -> Loading:
     return Loading(folder, lambda: sample_config(api), DrivenClock(), deleted_rows="mark")
 
 
-def marks(place: TableReader) -> dict[int, datetime]:
+def marks(place: Place) -> dict[int, datetime]:
     """Give the marked rows by key."""
     rows = place.rows("contacts", "id, _deleted_at")
     assert len({row["id"] for row in rows}) == len(rows)
@@ -56,7 +56,7 @@ def counts(report: Report) -> tuple[int, int, int]:
 
 
 def test_a_row_is_marked_when_it_is_gone_keeps_its_moment_and_is_unmarked_when_it_returns(
-    setup: tuple[Loading, TableReader], world: World
+    setup: tuple[Loading, Place], world: World
 ) -> None:
     loading, place = setup
     assert counts(loading.run()) == (0, 0, 0)
@@ -87,7 +87,7 @@ def restore(world: World, number: int) -> None:
 
 
 def test_the_brake_holds_back_more_than_a_tenth_unless_the_request_accepts_it(
-    setup: tuple[Loading, TableReader], world: World, caplog: pytest.LogCaptureFixture
+    setup: tuple[Loading, Place], world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
     loading, place = setup
     loading.run()
@@ -101,7 +101,7 @@ def test_the_brake_holds_back_more_than_a_tenth_unless_the_request_accepts_it(
 
 
 def test_an_api_that_answers_a_third_of_its_rows_marks_nothing(api: SampleApi, world: World, tmp_path: Path) -> None:
-    loading, place = in_folder(api, tmp_path), FolderPlace(tmp_path)
+    loading, place = in_folder(api, tmp_path), BucketPlace(str(tmp_path))
     loading.run()
     for number in range(81, 251):
         world.delete("contacts", number)
@@ -110,7 +110,7 @@ def test_an_api_that_answers_a_third_of_its_rows_marks_nothing(api: SampleApi, w
 
 
 def test_up_to_ten_rows_are_marked_however_few_there_are(api: SampleApi, world: World, tmp_path: Path) -> None:
-    loading, place = in_folder(api, tmp_path), FolderPlace(tmp_path)
+    loading, place = in_folder(api, tmp_path), BucketPlace(str(tmp_path))
     for number in range(13, 251):
         world.delete("contacts", number)
     loading.run()
@@ -121,7 +121,7 @@ def test_up_to_ten_rows_are_marked_however_few_there_are(api: SampleApi, world: 
 
 
 def test_a_pass_that_is_not_verified_marks_nothing(api: SampleApi, world: World, tmp_path: Path) -> None:
-    loading, place = in_folder(api, tmp_path), FolderPlace(tmp_path)
+    loading, place = in_folder(api, tmp_path), BucketPlace(str(tmp_path))
     loading.run()
     world.delete("contacts", 7)
     world.behave(Behaviour(total_error=5))
@@ -133,7 +133,7 @@ def test_a_pass_that_is_not_verified_marks_nothing(api: SampleApi, world: World,
 
 
 def test_a_pass_that_fails_or_is_paused_marks_nothing_and_its_end_does(
-    setup: tuple[Loading, TableReader], world: World
+    setup: tuple[Loading, Place], world: World
 ) -> None:
     loading, place = setup
     loading.run()
@@ -151,7 +151,7 @@ def world_requests(world: World) -> int:
 
 
 def test_a_run_that_dies_between_commit_and_marking_or_after_marking_is_made_good(
-    setup: tuple[Loading, TableReader], world: World, monkeypatch: pytest.MonkeyPatch
+    setup: tuple[Loading, Place], world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loading, place = setup
     loading.run()
@@ -199,16 +199,16 @@ def test_keep_leaves_no_column_and_no_file(api: SampleApi, world: World, tmp_pat
     loading.run()
     world.delete("contacts", 7)
     assert loading.run().deleted is None
-    row = FolderPlace(tmp_path).rows("contacts")[0]
+    row = BucketPlace(str(tmp_path)).rows("contacts")[0]
     assert "_deleted_at" not in row
-    assert "deleted" not in FolderPlace(tmp_path).rows("loader_passes")[0]
+    assert "deleted" not in BucketPlace(str(tmp_path)).rows("loader_passes")[0]
     assert not (tmp_path / "_loader_seen").exists()
 
 
 def test_a_pass_that_began_before_marking_was_switched_on_marks_nothing(
     api: SampleApi, world: World, tmp_path: Path
 ) -> None:
-    loading, place = in_folder(api, tmp_path), FolderPlace(tmp_path)
+    loading, place = in_folder(api, tmp_path), BucketPlace(str(tmp_path))
     loading.run()
     world.delete("contacts", 7)
     loading.deleted_rows = "keep"
@@ -229,7 +229,7 @@ def by_cursor(api: SampleApi) -> RESTAPIConfig:
     return sample_config(api, [offset_paged(params={"updated_since": cursor})])
 
 
-def difference(place: TableReader, world: World) -> tuple[int, int, int]:
+def difference(place: Place, world: World) -> tuple[int, int, int]:
     """Count rows that are missing, stale, and not marked although they are gone."""
     found = {row["id"]: row for row in place.rows("contacts", "id, revision, _deleted_at")}
     living = {row["id"]: row["revision"] for row in world.snapshot("contacts")}
@@ -258,7 +258,7 @@ def meddle(world: World, random: Random) -> None:
 def test_a_sweep_makes_good_what_the_cursor_missed_and_leaves_it_where_it_was(
     api: SampleApi, world: World, tmp_path: Path, seed: int
 ) -> None:
-    loading, place, random = in_folder(api, tmp_path), FolderPlace(tmp_path), Random(seed)  # noqa: S311 - a world to be told again
+    loading, place, random = in_folder(api, tmp_path), BucketPlace(str(tmp_path)), Random(seed)  # noqa: S311 - a world to be told again
     loading.config = lambda: by_cursor(api)
     loading.run()
     for _ in range(3):
@@ -279,7 +279,7 @@ def asked_since(api: SampleApi) -> str:
 
 
 def test_a_sweep_goes_on_over_several_runs_whatever_calls_them(api: SampleApi, world: World, tmp_path: Path) -> None:
-    loading, place = in_folder(api, tmp_path), FolderPlace(tmp_path)
+    loading, place = in_folder(api, tmp_path), BucketPlace(str(tmp_path))
     loading.config = lambda: by_cursor(api)
     loading.run()
     cursor = cursor_of(loading, api)
@@ -316,7 +316,7 @@ def cursor_of(loading: Loading, api: SampleApi) -> str:
 
 
 def test_a_sweep_may_interrupt_a_paused_incremental_pass(api: SampleApi, world: World, tmp_path: Path) -> None:
-    loading, place = in_folder(api, tmp_path), FolderPlace(tmp_path)
+    loading, place = in_folder(api, tmp_path), BucketPlace(str(tmp_path))
     loading.config = lambda: by_cursor(api)
     world.behave(Behaviour(failures={2: Failure(404)}))
     with pytest.raises(Exception, match="404"):

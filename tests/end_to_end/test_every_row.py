@@ -33,18 +33,22 @@ def passed(report: Report) -> dict[str, Any]:
         pytest.param(1_000, Behaviour(total_error=-500), 1.3, id="a total that is too small"),
     ],
 )
+@pytest.mark.parametrize("at_once", [1, pytest.param(8, marks=pytest.mark.long)])
 def test_no_row_is_lost_or_doubled_in_a_list_that_moves(
-    tmp_path: Path, rows: int, behaviour: Behaviour, most: float
+    tmp_path: Path, rows: int, behaviour: Behaviour, most: float, at_once: int
 ) -> None:
     world = World({"contacts": rows}, behaviour)
     at_first = {row["id"] for row in world.snapshot("contacts")}
     with SampleApi(world) as api:
-        report = Loading(tmp_path, lambda: sample_config(api)).run()
+        report = Loading(tmp_path, lambda: sample_config(api), pages_in_flight=at_once).run()
     living = [row for row in world.snapshot("contacts") if row["id"] in at_first]
     found = difference(tmp_path, living)
-    assert (found.missing, found.doubled, found.stale) == ([], [], [])
+    assert (found.missing, found.doubled) == ([], [])
+    # what the last request of all has moved to the front could be seen by nobody
+    assert {*found.stale} <= ({living[0]["id"]} if at_once > 1 and behaviour.move_every else set())
     assert passed(report)["verified"] is True
-    assert len(api.requests) <= most * rows / (behaviour.page_cap or 100)
+    in_vain = 0 if at_once == 1 else 0.1 * rows / 100 + 4 * at_once
+    assert len(api.requests) <= most * rows / (behaviour.page_cap or 100) + in_vain
 
 
 def test_moving_rows_are_read_over_many_invocations_at_a_bounded_price(tmp_path: Path) -> None:
@@ -333,7 +337,8 @@ def test_a_random_world_is_read_exactly_through_the_real_load(tmp_path: Path, se
     )
     at_first = {row["id"] for row in world.snapshot("contacts")}
     with SampleApi(world) as api:
-        loading = Loading(tmp_path, lambda: sample_config(api), DrivenClock())
+        at_once = chance.choice([1, 4, 8])
+        loading = Loading(tmp_path, lambda: sample_config(api), DrivenClock(), pages_in_flight=at_once)
         while loading.run().status == "paused":
             assert len(loading.reports) < 40
             world.next_window()

@@ -12,7 +12,9 @@ from random import Random
 import pytest
 import requests
 
+from tests.end_to_end.support.function import serving
 from tests.end_to_end.support.lives import DIED, SURVIVED, Life, Lives
+from tests.end_to_end.support.places import BigQueryPlace, ServerPlace, assert_exact
 from tests.end_to_end.support.tables import EXACT, difference
 from tests.function import free_port
 from tests.local_server import ADDRESS
@@ -119,6 +121,29 @@ def test_a_load_of_two_chunks_that_dies_at_any_step_is_made_good(sweep: Sweep) -
     for step in range(1, len(steps) + 1):
         sweep.die_at(step)
     print(f"killed at {len(steps)} steps, each made good: 0 missing, 0 doubled, 0 stale")
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("place", ["cloud_storage", "bigquery"], indirect=True)
+def test_a_load_to_a_server_that_is_killed_at_six_moments_is_exact(place: ServerPlace, tmp_path: Path) -> None:
+    world = World({"contacts": 300})
+    with SampleApi(world) as api:
+        for moment in place.moments:
+            with serving(api, tmp_path, environment=place.environment, TIMEOUT_SECONDS=120) as function:
+                moment.strike(place.front, function.kill)
+                with pytest.raises(requests.RequestException):
+                    function.load()
+            place.front.reset()
+            place.end_lease("contacts")
+            for key in range(2, 301, 5):
+                world.touch("contacts", key, segments=[])
+            world.insert("contacts", "front")
+        with serving(api, tmp_path, environment=place.environment, TIMEOUT_SECONDS=120) as function:
+            # the first may only fold what the dead had read before rows changed
+            assert [function.load()["status"] for _ in range(2)] == ["complete"] * 2
+    assert_exact(place, world)
+    if isinstance(place, BigQueryPlace):
+        assert {row["status"] for row in place.rows("_dlt_loads")} == {0}
 
 
 @pytest.mark.long

@@ -133,3 +133,25 @@ def test_the_status_is_a_table_for_a_person(api: SampleApi, capsys: pytest.Captu
     assert "offset" in table["contacts"]
     assert "complete" in table["teams"]
     assert "never" in table["companies"]
+
+
+def test_status_of_a_resource_shows_its_columns_and_needs_no_key(
+    api: SampleApi, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert shell.main(["teams"]) == 0
+    asked = len(api.requests)
+    monkeypatch.delenv("API_KEY")
+    capsys.readouterr()
+    assert shell.main(["--status", "teams", "--json"]) == 0
+    (answer,) = lines(capsys.readouterr().out)
+    (team,) = answer["resources"].values()
+    found = {column["name"]: (column["data_type"], column["nullable"]) for column in team["columns"]}
+    assert found["id"] == ("bigint", False)
+    assert found["lead__name"] == ("text", True)
+    assert found["load"] == ("double", True)
+    assert not any(name.startswith("_") for name in found)
+    assert {column["table"] for column in team["columns"]} == {"teams"}
+    assert shell.main(["--status", "teams"]) == 0
+    assert "lead__name" in capsys.readouterr().out
+    assert shell.main(["--status", "nobody"]) == 1
+    assert len(api.requests) == asked

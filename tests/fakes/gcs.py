@@ -1,11 +1,12 @@
 """Cloud Storage: fake-gcs-server, and in front of it what it lacks: XML writes, and conditions on every write."""
 
 import json
+import re
 import socket
 import subprocess
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from http.client import HTTPConnection
 from importlib.util import find_spec
@@ -15,7 +16,7 @@ from typing import Any, Self
 from urllib.parse import quote, unquote, urlencode
 from xml.sax.saxutils import escape
 
-from tests.local_server import ADDRESS, Answer, LocalServer, Request
+from tests.local_server import ADDRESS, Answer, LocalServer, Request, json_answer
 
 START_SECONDS = 30.0
 BOUNDARY = "the-boundary-of-a-part"
@@ -33,14 +34,25 @@ def binary() -> Path | None:
     return next(iter(sorted(folder.glob("fake-gcs-server-linux-*"))), None)
 
 
+Meddling = Callable[[str, Request], Answer | None]
+
+
 class FakeGcs(LocalServer):
-    """Keeps buckets in memory; conditions on generations hold for every write."""
+    """Keeps buckets in memory; conditions on generations hold for every write; a test may meddle."""
 
     def __init__(self, port: int = 0) -> None:
         super().__init__(port)
+        self.denied: set[str] = set()
+        """Permissions that nobody has."""
         self._writes = threading.RLock()
         self._parts: dict[str, dict[int, bytes]] = {}
         self._upload_ids = count(1)
+        self.reset()
+
+    def reset(self) -> None:
+        """Meddle no more."""
+        self.meddle: Meddling = lambda _written, _request: None
+        """Gives an answer of its own to a request, or None; it sees the name of the object that is written, or ""."""
 
     def start(self) -> None:
         """Open the front, then the server behind it."""
@@ -94,7 +106,15 @@ class FakeGcs(LocalServer):
         listed, _ = self._listed(bucket, {"prefix": prefix})
         return sorted(item["name"] for item in listed)
 
-    def answer(self, request: Request) -> Answer:  # noqa: PLR0911 - a table of what XML has
+    def write(self, bucket: str, name: str, data: bytes) -> None:
+        """Write an object, whatever is there."""
+        self._ask("POST", f"/upload/storage/v1/b/{bucket}/o?{urlencode({'uploadType': 'media', 'name': name})}", data)
+
+    def answer(self, request: Request) -> Answer:
+        """Pass a request on, unless the test meddles."""
+        return self.meddle(_written(request), request) or self.pass_on(request)
+
+    def pass_on(self, request: Request) -> Answer:  # noqa: PLR0911 - a table of what XML has
         """Answer a request: the JSON API's are passed on, the XML API's are translated where they write or list."""
         if request.path.startswith(("/storage/", "/upload/", "/download/", "/resumable/", "/batch/")):
             return self._json(request)
@@ -115,7 +135,17 @@ class FakeGcs(LocalServer):
             return Answer(NO_CONTENT if answer.status < 300 else answer.status, answer.body)
         return self._passed_on(request, "GET" if method == "HEAD" else method)
 
+    def _permissions(self, request: Request) -> Answer:
+        bucket = request.path.split("/")[4]
+        there = self._ask("GET", f"/storage/v1/b/{bucket}")
+        if there.status >= 300:
+            return there
+        held = {f"storage.objects.{verb}" for verb in ("create", "delete", "get", "list")} - self.denied
+        return json_answer({"permissions": sorted(held)})
+
     def _json(self, request: Request) -> Answer:
+        if request.path.endswith("/iam/testPermissions"):
+            return self._permissions(request)
         wanted = request.query.get("ifGenerationMatch")
         if wanted is None or request.method == "GET" or request.query.get("uploadType") == "multipart":
             return self._passed_on(request, request.method)
@@ -210,6 +240,17 @@ class FakeGcs(LocalServer):
         ]
         xml = f"<ListBucketResult><IsTruncated>false</IsTruncated>{''.join(rows)}</ListBucketResult>"
         return Answer(200, xml.encode(), {"Content-Type": "application/xml"})
+
+
+def _written(request: Request) -> str:
+    """Give the name of the object that a request writes; empty if it writes none."""
+    if request.method not in {"POST", "PUT"}:
+        return ""
+    if not request.path.startswith("/upload/"):
+        return unquote(request.path).lstrip("/").partition("/")[2]
+    # in the first part of a body of two
+    named = re.search(rb'"name": ?"([^"]+)"', request.body[:1000])
+    return request.query.get("name") or (named[1].decode() if named else "")
 
 
 def _object(bucket: str, key: str) -> str:

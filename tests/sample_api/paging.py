@@ -136,7 +136,15 @@ STYLES: dict[Style, Callable[[World, Question, Behaviour], Reply]] = {
 
 
 def _page(world: World, question: Question, *, limit: int | None, offset: int = 0, cursor: str | None = None) -> Page:
-    return world.page(question.resource, offset, limit, cursor=cursor, updated_since=question.updated_since)
+    sort_param = world.behaviour(question.resource).sort_param
+    return world.page(
+        question.resource,
+        offset,
+        limit,
+        cursor=cursor,
+        updated_since=question.updated_since,
+        is_sorted=sort_param is not None and sort_param in question.parameters,
+    )
 
 
 def _body(page: Page, behaviour: Behaviour) -> dict[str, Any]:

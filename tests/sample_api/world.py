@@ -97,6 +97,8 @@ class Behaviour:
     """After each that many pages of a resource, one row behind the last of them is moved to the front."""
     unstable_order: bool = False
     """Whether every request finds the rows in another order; not for cursors."""
+    sort_param: str | None = None
+    """A request with this parameter finds them in their order all the same."""
     max_in_flight: int | None = None
     """Most requests at once, all resources together; more are answered 429."""
     rate_limit: tuple[int, float] | None = None
@@ -283,6 +285,7 @@ class World:
         *,
         cursor: str | None = None,
         updated_since: datetime | None = None,
+        is_sorted: bool = False,
     ) -> Page:
         """Give a page, from an offset or a cursor on; then let happen what its behaviour says.
 
@@ -292,7 +295,7 @@ class World:
         with self._lock:
             table = self._tables[resource]
             behaviour = self.behaviour(resource)
-            numbers = self._numbers(resource, updated_since)
+            numbers = self._numbers(resource, updated_since, is_sorted=is_sorted)
             if cursor is not None:
                 offset = bisect_right(numbers, Fraction(cursor), key=table.rank)
             sizes = [size for size in (limit, behaviour.page_cap, len(numbers)) if size is not None]
@@ -308,13 +311,13 @@ class World:
             self._churn(resource, behaviour, page.end)
             return page
 
-    def _numbers(self, resource: str, updated_since: datetime | None) -> list[int]:
+    def _numbers(self, resource: str, updated_since: datetime | None, *, is_sorted: bool) -> list[int]:
         table = self._tables[resource]
         numbers = table.numbers
         if updated_since is not None:
             since = timestamp(updated_since.astimezone(UTC))
             numbers = [number for number in numbers if self._updated_at(resource, number) > since]
-        if self.behaviour(resource).unstable_order:
+        if self.behaviour(resource).unstable_order and not is_sorted:
             numbers = self._random(resource).sample(numbers, len(numbers))
         return numbers
 

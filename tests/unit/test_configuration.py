@@ -1,12 +1,15 @@
 """source_config.py and the environment together: what is wrong is said, and names need no key."""
 
 import sys
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
 
+from loader import dlt_settings
 from loader.configuration import description_without_key, settings_for_a_run, source_config
 from loader.errors import SettingsError
 
@@ -159,3 +162,25 @@ def test_it_is_imported_once(written: Path) -> None:
     written.write_text(VALID)
     module: ModuleType = source_config()
     assert source_config() is module
+
+
+def test_nothing_is_described_while_a_library_is_half_imported(written: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written.write_text(TWO_SECRETS)
+    half, described = threading.Event(), threading.Event()
+
+    def importing(name: str) -> None:
+        # dlt looks at what it finds there
+        with monkeypatch.context() as patched:
+            patched.setitem(sys.modules, "pandas", ModuleType(name))
+            half.set()
+            # in vain, for nobody describes anything now
+            assert not described.wait(0.2)
+
+    monkeypatch.setattr("loader.dlt_settings.importlib", SimpleNamespace(import_module=importing))
+    monkeypatch.setattr(dlt_settings, "_apply", lambda _: None)
+    with ThreadPoolExecutor() as pool:
+        applied = pool.submit(dlt_settings.apply, "filesystem")
+        half.wait()
+        description_without_key()
+        described.set()
+        applied.result()

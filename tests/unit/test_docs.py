@@ -11,6 +11,7 @@ import dlt
 import pytest
 
 from loader import shell
+from loader.check.findings import LEVELS
 from loader.settings import Settings
 from tests.function import ROOT
 
@@ -82,6 +83,11 @@ def test_commands_are_shell_and_there_is_what_they_call() -> None:
         else:
             assert words[0] in ("export", "./deploy.sh")
             assert words[0] == "export" or (ROOT / words[0]).exists()
+
+
+def test_every_finding_of_a_look_is_explained() -> None:
+    explained = re.findall(r"^\| `(\w+)` \| (error|note) \|", (ROOT / "docs" / "check.md").read_text(), re.MULTILINE)
+    assert dict(explained) == LEVELS
 
 
 def test_the_first_commands_are_run_and_test() -> None:

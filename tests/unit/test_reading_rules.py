@@ -5,6 +5,7 @@ import random
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import islice
 
 import pytest
 from hypothesis import given, settings
@@ -36,6 +37,8 @@ class Model:
     pause_every: int | None = None
     """After each that many requests, the reader is written down and read again."""
     unstable: bool = False
+    in_flight: int = 1
+    """So many pages are asked for at once; they are answered in any order."""
     rows: list[Row] = field(init=False)
     delivered: list[Row] = field(init=False, default_factory=list)
     requests: int = field(init=False, default=0)
@@ -48,6 +51,7 @@ class Model:
         self.random = random.Random(self.seed)  # noqa: S311 - a model, repeatable
         self.next_key = self.count
         self.rounds = Rounds.begin(0, self.limit)
+        self.ahead: dict[int, tuple[list[Row], int, bool]] = {}
 
     def read(self) -> "Model":
         while not self.rounds.is_done:
@@ -58,25 +62,44 @@ class Model:
     @property
     def bound(self) -> int:
         """Work is bounded, whatever the list does."""
-        return 60 * (self.count // min(self.limit, self.cap or self.limit) + 10)
+        return 60 * self.in_flight * (self.count // min(self.limit, self.cap or self.limit) + 10)
 
     def request(self) -> None:
+        self.ask()
+        page, total, is_ahead = self.ahead.pop(self.rounds.offset)
+        try:
+            new = self.rounds.page(
+                [str(key) for key, _ in page],
+                [f"{key}:{version}" + (f":{self.requests}" if self.volatile else "") for key, version in page],
+                total if self.has_total else None,
+                is_ahead=is_ahead,
+            )
+        except SamePageError:
+            # so many rows came in while several pages were under way that one is there again: it is asked for again
+            assert self.in_flight > 1
+            return
+        self.delivered += [page[index] for index in new]
+        if self.pause_every and self.requests % self.pause_every == 0:
+            self.rounds, self.ahead = Rounds.of(json.loads(json.dumps(self.rounds.state()))), {}
+
+    def ask(self) -> None:
+        """Ask for the next pages; forget what was asked for in vain."""
+        offsets = list(islice(self.rounds.offsets_ahead(), self.in_flight))
+        assert offsets[0] == self.rounds.offset
+        self.ahead = {offset: answer for offset, answer in self.ahead.items() if offset in offsets}
+        missing = [offset for offset in offsets if offset not in self.ahead]
+        for offset in self.random.sample(missing, len(missing)):
+            self.ahead[offset] = (*self.answer(offset), offset != offsets[0])
+
+    def answer(self, offset: int) -> tuple[list[Row], int]:
         if self.unstable:
             self.random.shuffle(self.rows)
-        offset = self.rounds.offset
-        page = self.rows[offset : offset + min(self.limit, self.cap or self.limit)]
+        page, total = self.rows[offset : offset + min(self.limit, self.cap or self.limit)], len(self.rows)
         self.requests += 1
-        new = self.rounds.page(
-            [str(key) for key, _ in page],
-            [f"{key}:{version}" + (f":{self.requests}" if self.volatile else "") for key, version in page],
-            len(self.rows) if self.has_total else None,
-        )
-        self.delivered += [page[index] for index in new]
         if self.events and self.requests % self.every == 0 and self.changes < self.count // 2:
             self.changes += 1
             self.change(self.random.choice(self.events), offset + len(page))
-        if self.pause_every and self.requests % self.pause_every == 0:
-            self.rounds = Rounds.of(json.loads(json.dumps(self.rounds.state())))
+        return page, total
 
     def change(self, event: str, read: int) -> None:
         read = min(read, len(self.rows))
@@ -261,6 +284,7 @@ models = st.builds(
     seed=st.integers(0, 2**32),
     events=st.lists(st.sampled_from(AT_THE_ENDS), unique=True).map(tuple),
     every=st.integers(1, 6),
+    in_flight=st.sampled_from([1, 1, 2, 4, 8]),
     pause_every=st.none() | st.integers(1, 9),
 )
 

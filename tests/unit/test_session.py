@@ -10,7 +10,8 @@ import requests
 import requests_mock
 
 from loader.deadline import Deadline
-from loader.session import RetryPolicy, Session, TimeIsUpError
+from loader.exchange import TimeIsUpError
+from loader.session import RetryPolicy, Session
 from tests.clock import EPOCH, DrivenClock
 
 URL = "http://api.example.com/v1/contacts"

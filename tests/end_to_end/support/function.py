@@ -70,7 +70,9 @@ def serving(
     environment: Mapping[str, str] | None = None,
     **settings: str | int,
 ) -> Iterator[Function]:
-    """Serve the function, loading the sample API into `folder/bucket`; it must leave the key in none of its files.
+    """Serve the function, loading the sample API into `folder/bucket`, or where the environment says.
+
+    It must leave the key in none of its files.
 
     Args:
         api: what it reads.
@@ -81,10 +83,10 @@ def serving(
     """
     variables: dict[str, str] = {
         "HOME": str(folder),
+        "BUCKET_URL": str(folder / "bucket"),
         **(environment or {}),
         "API_KEY": KEY,
         "BASE_URL": api.url,
-        "BUCKET_URL": str(folder / "bucket"),
         **{name: str(value) for name, value in settings.items()},
     }
     function = Function(folder / "function", variables, config or own_config())

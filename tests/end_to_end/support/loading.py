@@ -52,6 +52,7 @@ class Loading:
     """What source_config.py gives; called in each run."""
     clock: Clock = field(default_factory=SystemClock)
     name: str = "analytics"
+    pages_in_flight: int = 1
     retries: Mapping[str, Any] = field(
         default_factory=lambda: {"status_codes": (429, 500, 502, 503, 504), "backoff_factor": 2, "max_retries": 3}
     )
@@ -102,7 +103,7 @@ class Loading:
         vars(module).update(
             NAME=self.name,
             RETRIES=self.retries,
-            PAGES_IN_FLIGHT=1,
+            PAGES_IN_FLIGHT=self.pages_in_flight,
             SCHEDULES={"default": "H * * * *"},
             DELETED_ROWS=self.deleted_rows,
             source_config=self.config,

@@ -1,22 +1,31 @@
 """What is in a Delta table, read so that the reading process ends well (`QueryBuilder`, not `to_pyarrow_table`)."""
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 from deltalake import DeltaTable, QueryBuilder
+from deltalake.exceptions import TableNotFoundError
 
 from tests.sample_api import Row
 
 
-def rows_of(bucket: Path, resource: str = "contacts", columns: str = "*", dataset: str = "analytics") -> list[Row]:
+def rows_of(
+    bucket: Path | str,
+    resource: str = "contacts",
+    columns: str = "*",
+    dataset: str = "analytics",
+    options: Mapping[str, str] | None = None,
+) -> list[Row]:
     """Give the rows of a resource's table; none if there is no table."""
-    folder = bucket / dataset / resource
-    if not DeltaTable.is_deltatable(str(folder)):
+    try:
+        table = DeltaTable(f"{bucket}/{dataset}/{resource}", storage_options=dict(options or {}))
+    except TableNotFoundError:
         return []
-    found = QueryBuilder().register("rows", DeltaTable(str(folder))).execute(f"SELECT {columns} FROM rows")  # noqa: S608
+    found = QueryBuilder().register("rows", table).execute(f"SELECT {columns} FROM rows")  # noqa: S608
     rows: list[Row] = pa.table(found).to_pylist()
     return rows
 

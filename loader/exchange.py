@@ -1,0 +1,82 @@
+"""One exchange with the API, under way in a thread of its own: a request sent, and its answer read to the last byte."""
+
+from collections.abc import Callable
+from contextlib import suppress
+
+from requests import PreparedRequest, Response
+
+from loader.deadline import Deadline, Work
+
+
+class TimeIsUpError(Exception):
+    """What was asked for did not come, or may not be asked for, before the time was up."""
+
+    def __init__(self, reason: str, wake_at: float | None = None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.wake_at = wake_at
+        """When the API may be asked again (seconds since 1970), where it has said so."""
+
+
+class Exchange:
+    """An exchange. It begins at once; somebody may wait for its answer, or drop it."""
+
+    def __init__(
+        self,
+        request: PreparedRequest,
+        send: Callable[[PreparedRequest], Response],
+        ended: Callable[["Exchange", Response | None], None],
+    ) -> None:
+        """Begin.
+
+        Args:
+            request: what to send.
+            send: sends it, and gives the answer when its headers are there.
+            ended: called in the exchange's own thread, with the answer if a whole one came.
+        """
+        self.request = request
+        self.ended_at = 0.0
+        """When it ended, for `ended` to note (monotonic seconds)."""
+        self._send = send
+        self._ended = ended
+        self._opened: Response | None = None
+        self._is_dropped = False
+        self._work = Work(self._run)
+
+    def _run(self) -> Response:
+        whole = None
+        try:
+            response = self._opened = self._send(self.request)
+            if self._is_dropped:
+                self._shut()
+            # reads the body, and turns what goes wrong in it into an error of requests
+            _ = response.content
+            whole = response
+        finally:
+            self._ended(self, whole)
+        return response
+
+    def answer(self, deadline: Deadline) -> Response:
+        """Wait for the answer.
+
+        Raises:
+            TimeIsUpError: it did not come in time; nobody waits for it any more.
+            requests.RequestException: there was none.
+        """
+
+        def late(_: object) -> TimeIsUpError:
+            self.drop()
+            return TimeIsUpError("a page did not come in time")
+
+        return self._work.result(deadline, late)
+
+    def drop(self) -> None:
+        """Let nobody wait for it any more: it ends as soon as the API answers at all."""
+        self._is_dropped = True
+        self._shut()
+
+    def _shut(self) -> None:
+        if self._opened is not None:
+            # a body that drips would keep its thread for ever; one that has just ended has nothing left to shut
+            with suppress(AttributeError, OSError, RuntimeError, ValueError):
+                self._opened.raw.shutdown()

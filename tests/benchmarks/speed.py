@@ -1,0 +1,142 @@
+"""How long 20,000 rows take, with some pages at once and by peers: `-m tests.benchmarks.speed [MILLISECONDS ...]`."""
+
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.benchmarks import figures
+from tests.benchmarks.measured import load
+from tests.benchmarks.torture import PAGE, RESOURCE, Tool, environment
+from tests.function import ROOT
+from tests.sample_api import Behaviour, SampleApi, World
+
+ROWS = 20_000
+LATENCIES_MS = (0, 50, 200)
+"""Until the API answers a page, in milliseconds."""
+AT_ONCE = (1, 4, 8, 16)
+ROUNDS = 3
+
+Loads = Callable[[SampleApi, Path], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Contestant:
+    """Somebody who loads all rows, in a process of its own."""
+
+    name: str
+    loads: Loads
+    at_once: int | None = None
+    """So many pages; None: as it comes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What one contestant took at one latency."""
+
+    seconds: list[float]
+    """From the start of its process to its end, in each round."""
+    most_at_once: int
+    """Requests that the API saw at once, at most."""
+    requests: int
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.seconds)
+
+    def __str__(self) -> str:
+        return f"{self.median:.1f} s ({min(self.seconds):.1f} to {max(self.seconds):.1f})"
+
+
+def ours(at_once: int) -> Contestant:
+    def loads(api: SampleApi, folder: Path) -> None:
+        answer = load(api, folder, PAGE, pages_in_flight=at_once).answer
+        if (answer["status"], answer["rows"]) != ("complete", ROWS):
+            raise RuntimeError(f"Not all was loaded: {answer}")
+
+    return Contestant(f"this loader, {at_once} at once", loads, at_once)
+
+
+def peer(tool: Tool) -> Contestant:
+    def loads(api: SampleApi, folder: Path) -> None:
+        command = [tool.python, "-m", tool.driver]
+        run = subprocess.run(command, cwd=ROOT, env=environment(api, folder), capture_output=True, check=True)
+        if run.stdout.count(b'{"id": ') != ROWS:
+            raise RuntimeError(f"{tool.name} did not load all rows: {run.stderr.decode()[-2000:]}")
+
+    return Contestant(tool.name, loads)
+
+
+def contestants() -> list[Contestant]:
+    return [
+        *(ours(at_once) for at_once in AT_ONCE),
+        peer(Tool.peer("plain dlt", "plain_dlt")),
+        peer(Tool.peer("Airbyte CDK", "airbyte_cdk")),
+        peer(Tool.peer("Singer SDK", "singer_sdk")),
+    ]
+
+
+def main(latencies_ms: list[int]) -> None:
+    """Measure, write it down, and print what is for the README."""
+    everyone = contestants()
+    columns = {milliseconds: measure_all(everyone, milliseconds) for milliseconds in latencies_ms}
+    table = figures.table(
+        ("20,000 rows", *(f"{milliseconds} ms a page" for milliseconds in columns)),
+        [(who.name, *(str(column[who.name]) for column in columns.values())) for who in everyone],
+    )
+    figures.write("speed", section(table, everyone, columns))
+    print(table)
+
+
+def measure_all(everyone: list[Contestant], milliseconds: int) -> dict[str, Result]:
+    """Let everyone load, round by round, so that what else the machine does meets them all."""
+    runs: dict[str, list[tuple[float, int, int]]] = {who.name: [] for who in everyone}
+    for _ in range(ROUNDS):
+        for who in everyone:
+            runs[who.name].append(measure(who, milliseconds))
+            print(f"{milliseconds} ms: {who.name}: {runs[who.name][-1][0]:.1f} s", file=sys.stderr, flush=True)
+    return {
+        name: Result([run[0] for run in all_of_it], max(run[1] for run in all_of_it), all_of_it[0][2])
+        for name, all_of_it in runs.items()
+    }
+
+
+def measure(who: Contestant, milliseconds: int) -> tuple[float, int, int]:
+    """Give the seconds of one load, the most requests at once, and all of them."""
+    world = World({RESOURCE: ROWS}, Behaviour(latency=milliseconds / 1000))
+    with SampleApi(world) as api, tempfile.TemporaryDirectory() as folder:
+        began = time.monotonic()
+        who.loads(api, Path(folder))
+        seconds = time.monotonic() - began
+        if who.at_once and api.max_in_flight > who.at_once:
+            raise RuntimeError(f"{who.name}: {api.max_in_flight} requests at once.")
+        return seconds, api.max_in_flight, len(api.requests)
+
+
+def section(table: str, everyone: list[Contestant], columns: dict[int, dict[str, Result]]) -> str:
+    details = [
+        (f"{milliseconds} ms", who.name, str(column[who.name].requests), str(column[who.name].most_at_once))
+        for milliseconds, column in columns.items()
+        for who in everyone
+    ]
+    return f"""\
+## Speed
+{figures.circumstances()}. {ROWS:,} rows, {PAGE} a page, from the start of a process to its end: the median of {ROUNDS}
+rounds, and their range.
+
+{table}
+
+This loader merges into a Delta table, verified, after reading every page with an overlap and closing with a lap; plain
+dlt runs with this project's `source_config.py`, word for word, into files in a folder; Airbyte and Singer hand their
+rows to nobody. The API runs on the same machine, and takes its share of it.
+
+{figures.table(("latency", "tool", "requests", "most at once"), details)}
+"""
+
+
+if __name__ == "__main__":
+    main([int(argument) for argument in sys.argv[1:]] or list(LATENCIES_MS))

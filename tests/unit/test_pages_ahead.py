@@ -1,0 +1,318 @@
+"""Pages that follow are asked for before they are needed, and dlt sees what it would have seen without."""
+
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import requests
+from requests.auth import AuthBase
+
+from loader.deadline import Deadline
+from loader.exchange import TimeIsUpError
+from loader.session import RetryPolicy, Session
+from tests.clock import EPOCH, DrivenClock
+
+POLICY = RetryPolicy(frozenset({429, 500, 502, 503, 504}), backoff_factor=2, max_retries=3)
+PATIENCE_SECONDS = 10.0
+"""Of real time, for what takes none where all is well."""
+
+Reply = Callable[[], requests.Response]
+
+
+class Api(requests.Session):
+    """A user's own session, whose answers come when the test lets them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.replies: dict[int, list[Reply]] = {}
+        """What a page is answered with, one reply after the other; a page without any is answered with its number."""
+        self.held: set[int] = set()
+        """Pages whose answers wait."""
+        self.sent: list[int] = []
+        self.most_under_way = 0
+        self._under_way = 0
+        self._changed = threading.Condition()
+
+    def send(self, request: requests.PreparedRequest, **_: Any) -> requests.Response:
+        page = int(str(request.url).rpartition("page=")[2])
+        with self._changed:
+            self.sent.append(page)
+            self._under_way += 1
+            self.most_under_way = max(self.most_under_way, self._under_way)
+            self._changed.notify_all()
+            assert self._changed.wait_for(lambda: page not in self.held, PATIENCE_SECONDS)
+            self._under_way -= 1
+            replies = self.replies.get(page)
+            reply = replies.pop(0) if replies else lambda: answer(200, page)
+        return reply()
+
+    def release(self) -> None:
+        with self._changed:
+            self.held.clear()
+            self._changed.notify_all()
+
+    def wait_until_sent(self, *pages: int) -> None:
+        with self._changed:
+            assert self._changed.wait_for(lambda: {*pages} <= {*self.sent}, PATIENCE_SECONDS)
+
+
+def answer(status: int, page: int = 0, retry_after: str = "") -> requests.Response:
+    response = requests.Response()
+    response.status_code = status
+    response.headers["Retry-After"] = retry_after
+    response._content = b'{"page": %d}' % page  # noqa: SLF001 - what requests' own tests do
+    return response
+
+
+def page_request(page: int, auth: AuthBase | None = None, hooks: Any = None) -> requests.Request:
+    return requests.Request("GET", "http://api.example.com/v1", params={"page": page}, auth=auth, hooks=hooks)
+
+
+class Reader:
+    """Asks as dlt does: one page after the other."""
+
+    def __init__(self, api: Api, at_once: int, seconds: float = 540.0) -> None:
+        self.clock = DrivenClock()
+        self.session = Session(api, POLICY, Deadline(self.clock, seconds), pages_in_flight=at_once)
+
+    def read(self, page: int, **request: Any) -> Any:
+        response = self.session.send(self.session.prepare_request(page_request(page, **request)))
+        response.raise_for_status()
+        return response.json()["page"]
+
+    def follow(self, *pages: int, **request: Any) -> None:
+        self.session.follow([page_request(page, **request) for page in pages])
+
+    def settle(self) -> None:
+        """Wait until all that is under way has ended."""
+        for ahead in self.session._ahead:  # noqa: SLF001 - no time is to pass by luck
+            ahead.exchange._work._thread.join(PATIENCE_SECONDS)  # noqa: SLF001
+
+
+@pytest.fixture
+def api() -> Iterator[Api]:
+    session = Api()
+    yield session
+    session.release()
+
+
+def test_the_first_page_of_a_run_is_asked_for_alone(api: Api) -> None:
+    reader = Reader(api, at_once=4)
+    assert reader.read(0) == 0
+    reader.follow(1, 2, 3, 4, 5)
+    assert api.sent == [0]
+
+
+def test_what_follows_is_under_way_when_the_first_of_it_is_asked_for_and_comes_in_order(api: Api) -> None:
+    reader = Reader(api, at_once=4)
+    reader.read(0)
+    for page in range(1, 10):
+        reader.follow(*range(page, 10))
+        assert reader.read(page) == page
+    assert sorted(api.sent) == list(range(10))
+    assert api.most_under_way <= 4
+
+
+def test_so_many_are_under_way_at_once_and_no_more(api: Api) -> None:
+    api.held = {2, 3, 4, 5}
+    reader = Reader(api, at_once=3)
+    reader.follow(1, 2, 3, 4, 5)
+    assert reader.read(1) == 1
+    api.wait_until_sent(2, 3)
+    # more may be said to follow than may be under way
+    reader.follow(2, 3, 4, 5)
+    api.release()
+    reader.read(2)
+    reader.settle()
+    assert sorted(api.sent) == [1, 2, 3, 4]
+
+
+def test_one_at_a_time_asks_for_nothing_ahead(api: Api) -> None:
+    reader = Reader(api, at_once=1)
+    for page in range(3):
+        reader.follow(page, page + 1, page + 2)
+        reader.read(page)
+    assert api.sent == [0, 1, 2]
+    assert not reader.session.was_ahead
+
+
+def test_what_does_not_follow_any_more_is_dropped_and_asked_for_anew_when_it_is_needed(api: Api) -> None:
+    reader = Reader(api, at_once=4)
+    reader.follow(1, 2, 3)
+    reader.read(1)
+    reader.settle()
+    # a step back: of what is under way, nothing is to be seen
+    reader.follow(7)
+    api.replies = {2: [lambda: answer(200, 22)]}
+    reader.read(7)
+    assert reader.read(2) == 22
+    assert not reader.session.was_ahead
+    assert sorted(api.sent) == [1, 2, 2, 3, 7]
+
+
+def test_a_page_that_was_asked_for_ahead_is_known_as_such(api: Api) -> None:
+    reader = Reader(api, at_once=2)
+    reader.follow(1, 2)
+    reader.read(1)
+    assert not reader.session.was_ahead
+    reader.read(2)
+    assert reader.session.was_ahead
+
+
+def test_retries_count_for_each_page_and_are_made_when_it_is_needed(api: Api) -> None:
+    refusals: list[Reply] = [lambda: answer(503)] * 3
+    api.replies = {2: [*refusals], 3: [*refusals]}
+    reader = Reader(api, at_once=4)
+    reader.follow(1, 2, 3)
+    reader.read(1)
+    reader.settle()
+    assert sorted(api.sent) == [1, 2, 3]
+    assert reader.clock.sleeps == []
+    reader.follow(2, 3)
+    assert reader.read(2) == 2
+    assert reader.clock.sleeps == [2, 4, 8]
+    reader.follow(3)
+    # its first wait began when it was refused, and is over by now
+    assert reader.read(3) == 3
+    assert reader.clock.sleeps == [2, 4, 8, 0, 4, 8]
+    assert (api.sent.count(2), api.sent.count(3)) == (4, 4)
+
+
+def test_a_page_that_is_refused_for_good_shows_when_it_is_needed(api: Api) -> None:
+    api.replies = {2: [lambda: answer(503)] * 4}
+    reader = Reader(api, at_once=4)
+    reader.follow(1, 2, 3)
+    assert reader.read(1) == 1
+    reader.follow(2, 3)
+    with pytest.raises(requests.HTTPError):
+        reader.read(2)
+    assert api.sent.count(2) == 4
+
+
+def test_a_wait_that_one_answer_asks_for_holds_all(api: Api) -> None:
+    api.replies = {2: [lambda: answer(429, retry_after="30")]}
+    reader = Reader(api, at_once=4)
+    reader.follow(1, 2)
+    reader.read(1)
+    reader.settle()
+    reader.follow(5, 6)
+    assert reader.read(5) == 5
+    assert reader.clock.sleeps == [30]
+    assert sorted(api.sent) == [1, 2, 5, 6]
+
+
+def test_nothing_is_sent_ahead_while_the_api_wants_to_wait(api: Api) -> None:
+    api.replies, api.held = {2: [lambda: answer(429, retry_after="30")]}, {2}
+    reader = Reader(api, at_once=4)
+    reader.follow(1, 2, 3)
+    reader.read(1)
+    api.wait_until_sent(2, 3)
+    api.release()
+    reader.settle()
+    reader.follow(3, 4, 5)
+    assert reader.read(3) == 3
+    assert sorted(api.sent) == [1, 2, 3]
+    assert reader.clock.sleeps == []
+
+
+def test_a_request_that_is_not_the_first_of_what_follows_sends_nothing_ahead(api: Api) -> None:
+    reader = Reader(api, at_once=4)
+    reader.follow(1, 2, 3)
+    assert reader.read(8) == 8
+    assert api.sent == [8]
+
+
+def test_a_wait_for_all_that_does_not_fit_pauses_and_says_until_when(api: Api) -> None:
+    api.replies = {2: [lambda: answer(429, retry_after="600")]}
+    reader = Reader(api, at_once=4)
+    reader.follow(1, 2)
+    reader.read(1)
+    reader.settle()
+    reader.follow(5)
+    with pytest.raises(TimeIsUpError, match="wait 600 s") as raised:
+        reader.read(5)
+    assert raised.value.wake_at == EPOCH + 600
+    assert 5 not in api.sent
+
+
+class Signing(AuthBase):
+    """Signs requests, and tells in which order; from one page on it fails."""
+
+    def __init__(self, fails_from: int = 99) -> None:
+        self.signed: list[int] = []
+        self.fails_from = fails_from
+        self._alone = threading.Lock()
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        assert self._alone.acquire(blocking=False)
+        page = int(str(request.url).rpartition("page=")[2])
+        self.signed.append(page)
+        self._alone.release()
+        if page >= self.fails_from:
+            raise requests.ConnectionError
+        return request
+
+
+def test_each_request_is_signed_once_one_after_the_other(api: Api) -> None:
+    reader, auth = Reader(api, at_once=4), Signing()
+    for page in range(1, 7):
+        reader.follow(*range(page, 7), auth=auth)
+        reader.read(page, auth=auth)
+    assert auth.signed == [1, 2, 3, 4, 5, 6]
+
+
+def test_what_is_wrong_with_a_page_ahead_shows_when_it_is_needed(api: Api) -> None:
+    reader, auth = Reader(api, at_once=4), Signing(fails_from=2)
+    reader.follow(1, 2, 3, auth=auth)
+    assert reader.read(1, auth=auth) == 1
+    with pytest.raises(requests.ConnectionError):
+        reader.read(2, auth=auth)
+
+
+def test_hooks_see_pages_in_their_order_in_the_thread_that_reads(api: Api) -> None:
+    seen: list[tuple[int, threading.Thread]] = []
+
+    def hook(response: requests.Response, **_: Any) -> None:
+        seen.append((response.json()["page"], threading.current_thread()))
+
+    reader, hooks = Reader(api, at_once=4), {"response": [hook]}
+    reader.follow(1, 2, 3, hooks=hooks)
+    reader.read(1, hooks=hooks)
+    reader.settle()
+    for page in (2, 3):
+        reader.read(page, hooks=hooks)
+    assert seen == [(page, threading.current_thread()) for page in (1, 2, 3)]
+
+
+def test_a_page_that_hangs_ahead_ends_the_run_in_time_when_it_is_needed(api: Api) -> None:
+    api.held = {2}
+    reader = Reader(api, at_once=2)
+    reader.follow(1, 2)
+    reader.read(1)
+    api.wait_until_sent(2)
+    with reader.session.until(Deadline(reader.clock, 0.01)), pytest.raises(TimeIsUpError, match="did not come"):
+        reader.read(2)
+
+
+def test_requests_that_hang_leave_no_room_for_more_than_are_allowed(api: Api) -> None:
+    api.held = {2, 3}
+    reader = Reader(api, at_once=2)
+    reader.follow(1, 2)
+    reader.read(1)
+    api.wait_until_sent(2)
+    reader.follow(3, 4)
+    with reader.session.until(Deadline(reader.clock, 0.05)):
+        with pytest.raises(TimeIsUpError):
+            reader.read(3)
+        with pytest.raises(TimeIsUpError, match="as many requests as are allowed"):
+            reader.read(5)
+    assert api.most_under_way == 2
+
+
+def test_the_end_of_a_run_drops_what_is_under_way(api: Api) -> None:
+    reader = Reader(api, at_once=4)
+    with reader.session:
+        reader.follow(1, 2, 3)
+        reader.read(1)
+    assert reader.session._ahead == []  # noqa: SLF001 - there is no other way to see it
