@@ -23,8 +23,9 @@ MAX_LINES = 3
 
 def in_the_import(error: Exception) -> SettingsError:
     """Tell why source_config.py can't be imported."""
-    lines = [error.lineno] if isinstance(error, SyntaxError) and _is_the_file(error.filename) else _raised_at(error)
-    text = error.msg if isinstance(error, SyntaxError) else str(error)
+    lines, text = _raised_at(error), str(error)
+    if isinstance(error, SyntaxError) and _is_the_file(error.filename):
+        lines, text = [error.lineno or 1], error.msg
     return SettingsError(f"{FILE} can't be imported{_at(lines)}: {type(error).__name__}: {text}. Correct the file.")
 
 
