@@ -71,6 +71,8 @@ def told_of_split(split: Split, schema: Schema, resource: str) -> dict[str, Any]
     cure = DECIMAL if types <= {"bigint", "double", "decimal"} else {"data_type": "text"}
     line: dict[str, Any] = {"columns": {split.column: cure}}
     if split.table != root:
+        # dlt completes the hints of the resource's own table only
+        line = {"columns": {split.column: {"name": split.column, **cure}}}
         line = {"nested_hints": {split.table.removeprefix(f"{root}{SEPARATOR}"): line}}
     (name, value), *_ = line.items()
     is_widened = split.data_type == "bigint" and cure is DECIMAL

@@ -71,6 +71,8 @@ class Asking:
         """Take down a finding, once; with its line, go on as if it were pasted: there may be more to be found."""
         if code in {finding.code for finding in self.checked.findings}:
             return
+        # a dlt resource of its own has no lines
+        line = line if paste.is_configured(self.chosen) else None
         self.checked.findings.append(Finding(code, message, line))
         if line:
             self.chosen = paste.pasted(self.chosen, line)
@@ -107,7 +109,7 @@ class Asking:
     @property
     def is_dependent(self) -> bool:
         """Whether its pages are those of many lists: one for each row of a parent."""
-        return "depends on" in self.chosen.why_whole
+        return paste.is_dependent(self.chosen)
 
     @property
     def key(self) -> list[str]:

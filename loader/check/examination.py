@@ -48,7 +48,9 @@ def examined(chosen: Plan, session: Session, destination: Destination) -> Checke
 
     again = asking.look(PAGES, only_if=is_as_before)
     if again.pages and first.pages[0].response is not None:
-        asking.checked.is_stable = is_as_before(again.pages[0])
+        # of a list that comes in one piece the order says nothing
+        is_one_piece = again.is_whole and len(again.pages) == 1
+        asking.checked.is_stable = is_as_before(again.pages[0]) or (None if is_one_piece else False)
         table = _describe(asking, again, is_calm=_is_calm(asking, first, again))
     _judge(asking, again)
     find_fields(asking, again if again.pages else first, table.normalized)

@@ -27,6 +27,9 @@ OFFSETS = ("offset", "skip", "start")
 ALL = 10_000
 """So many rows are asked for where a list does not come in pages."""
 
+PAGES_TO_TELL = 3
+"""The page that came twice, and one behind it."""
+
 FEW = 3
 """So many rows behind a short first page show that it was not the last: a list may grow by one or two meanwhile."""
 
@@ -46,10 +49,11 @@ def find_order(asking: Asking) -> None:
             asking.find("order_unstable", f"{message} With this line it comes sorted.", line)
             return
         tried += [name] if look.last is not None else []
+    in_vain = f" ({', '.join(tried)} sort nothing)" if tried else ""
     asking.find(
         "order_unstable",
         f"{message} Sort by a field that does not change; give the parameter the name that the API's documentation has "
-        f"for it ({', '.join(tried)} sort nothing).",
+        f"for it{in_vain}.",
         paste.params(asking.chosen, sort=field),
     )
 
@@ -72,10 +76,6 @@ def _begins_twice(asking: Asking, look: Look) -> bool:
     pages = [asking.rows_of(page) for page in look.pages]
     is_by_number = counts_pages(asking.paginator) or look.found == "page_number"
     return is_by_number and len(pages) >= PAGES_TO_TELL and pages[1] != pages[2]
-
-
-PAGES_TO_TELL = 3
-"""The page that came twice, and one behind it."""
 
 
 def find_way(asking: Asking, look: Look) -> None:

@@ -57,8 +57,8 @@ def pasted(chosen: Plan, line: Line) -> Plan:
 
 def endpoint(chosen: Plan) -> dict[str, Any]:
     """Give the endpoint as configured; empty where the resource is a dlt resource of its own."""
-    resource = endpoints(chosen.config)[0][chosen.resource]
-    return resource["endpoint"] if isinstance(resource, dict) else {}
+    found: dict[str, Any] = _resource(chosen).get("endpoint", {})
+    return found
 
 
 def params(chosen: Plan, **more: Any) -> dict[str, Any]:
@@ -73,8 +73,7 @@ def columns(chosen: Plan, more: Line) -> dict[str, Any]:
 
 
 def _columns(chosen: Plan) -> dict[str, Any]:
-    resource = endpoints(chosen.config)[0][chosen.resource]
-    own = resource.get("columns") if isinstance(resource, dict) else None
+    own = _resource(chosen).get("columns")
     return dict(own) if isinstance(own, Mapping) else {}
 
 
@@ -117,8 +116,8 @@ _DEFAULTS = {
 
 def inner_paginator(chosen: Plan) -> BasePaginator | None:
     """Give the paginator that is configured; None where dlt finds it."""
-    resource = endpoints(chosen.config)[0][chosen.resource]
-    found: BasePaginator | None = paginator_of(chosen.config, resource) if isinstance(resource, dict) else None
+    resource = _resource(chosen)
+    found: BasePaginator | None = paginator_of(chosen.config, resource) if resource else None
     return found
 
 
@@ -130,10 +129,7 @@ def _is_plain(value: Any) -> bool:
 
 def key_of(chosen: Plan) -> list[str]:
     """Give the fields of the primary key; none where there is none, or a function gives it."""
-    resource = endpoints(chosen.config)[0][chosen.resource]
-    if not isinstance(resource, dict):
-        return []
-    key = resource.get("primary_key")
+    key = _resource(chosen).get("primary_key")
     if isinstance(key, str):
         return [key]
     if isinstance(key, list | tuple):
@@ -143,8 +139,8 @@ def key_of(chosen: Plan) -> list[str]:
 
 def is_keyless(chosen: Plan) -> bool:
     """Tell whether rows are to be merged, and nothing tells them apart."""
-    resource = endpoints(chosen.config)[0][chosen.resource]
-    if not isinstance(resource, dict) or disposition_of(resource) != "merge":
+    resource = _resource(chosen)
+    if disposition_of(resource) != "merge":
         return False
     own = resource.get("columns")
     # a model or a function may tell of a key, too
@@ -159,5 +155,20 @@ def typed_columns(chosen: Plan) -> list[str]:
 
 def has_steps(chosen: Plan) -> bool:
     """Tell whether the rows pass through steps of the configuration."""
+    return bool(_resource(chosen).get("processing_steps"))
+
+
+def is_configured(chosen: Plan) -> bool:
+    """Tell whether the resource is one of the configuration, and not a dlt resource of its own."""
+    return bool(_resource(chosen))
+
+
+def is_dependent(chosen: Plan) -> bool:
+    """Tell whether the resource is a list for each row of another one."""
+    return bool(endpoints(chosen.config)[1][chosen.resource])
+
+
+def _resource(chosen: Plan) -> dict[str, Any]:
+    """Give the resource as configured; nothing where it is a dlt resource of its own."""
     resource = endpoints(chosen.config)[0][chosen.resource]
-    return isinstance(resource, dict) and bool(resource.get("processing_steps"))
+    return resource if isinstance(resource, dict) else {}

@@ -105,7 +105,7 @@ def test_the_sum_of_each_field_is_that_of_a_column_or_the_printed_line_cures_it(
     given: Given, bigquery: BigQueryPlace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     chosen = random.Random(3)  # noqa: S311 - no secret
-    given.limit, given.api.rows = 4, generated(chosen, 100, 12)
+    given.limit, given.api.rows = 4, generated(chosen, 40, 8)
     monkeypatch.setattr(BigQuery, "chunk_bytes", 1)
     report = given.loading.until_complete(NAME)[-1]
     split = {each["column"]: each for each in report.schema_changes if each["change"] == "split"}

@@ -1,15 +1,17 @@
 """A look before the first load names what would cost rows, with the line that cures it, and cries no wolf."""
 
 import json
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import dlt
 import pytest
 
 from loader.check import check
 from loader.check.look import MAX_REQUESTS
+from loader.errors import SettingsError
 from tests.clock import DrivenClock
 from tests.end_to_end.support import Loading, columns_of, sample_config
 from tests.function import free_port
@@ -297,6 +299,7 @@ CALM = {
     "links in a header": Case(Behaviour(style="header_link"), "header_link", total=250),
     "auto": Case(Behaviour(style="json_link"), "auto", total=250),
     "one page": Case(Behaviour(style="single"), "single_page", total=250),
+    "one page, in any order": Case(Behaviour(style="single", unstable_order=True), "single_page", total=250),
     "no total, one page": Case(Behaviour(style="single", total=False), "single_page"),
 }
 
@@ -319,3 +322,35 @@ def test_columns_are_those_of_the_table(case: Case, tmp_path: Path) -> None:
         told = {column["name"] for column in case.look(api, tmp_path)["columns"]}
         case.loading(api, tmp_path).run()
     assert told == {name for name in columns_of(tmp_path / "data", "contacts") if not name.startswith("_")}
+
+
+def test_below_a_parent_the_rows_are_looked_at_and_no_edges(tmp_path: Path) -> None:
+    parent = {
+        "name": "conversations",
+        "endpoint": {"path": "/v1/conversations", "data_selector": "data", "paginator": BY_OFFSET},
+    }
+    path = "/v1/conversations/{resources.conversations.id}/parts"
+    parts = {"name": "parts", "endpoint": {"path": path, "data_selector": "data", "paginator": BY_OFFSET}}
+    with SampleApi(World({"conversations": 300})) as api:
+        loading = Loading(tmp_path / "data", lambda: sample_config(api, [parent, parts]), DrivenClock())
+        checked = check("parts", loading.settings, loading.module(), loading.clock)
+    assert (checked.findings, len(checked.columns)) == ([], 13)
+    assert len(api.requests) == checked.requests <= MAX_REQUESTS
+
+
+def test_a_resource_of_its_own_is_looked_at_too(tmp_path: Path) -> None:
+    @dlt.resource(name="own", primary_key="id", write_disposition="merge")
+    def own() -> Iterator[list[Row]]:
+        yield [{"id": 1, "price": 1}, {"id": 2, "price": 1.5}]
+
+    with SampleApi(World({})) as api:
+        loading = Loading(tmp_path / "data", lambda: sample_config(api, [own()]), DrivenClock())
+        checked = check("own", loading.settings, loading.module(), loading.clock)
+    assert [(finding.code, finding.fix) for finding in checked.findings] == [("number_split", None)]
+    assert [column["data_type"] for column in checked.columns] == ["bigint", "double"]
+
+
+def test_code_of_the_configuration_that_fails_is_told_as_such(tmp_path: Path) -> None:
+    case = Case(resource={"processing_steps": [{"map": lambda row: row["no such field"]}]})
+    with SampleApi(case.world()) as api, pytest.raises(SettingsError, match="The code that source_config"):
+        case.look(api, tmp_path)

@@ -190,7 +190,7 @@ def test_an_own_paginator_is_read_in_one_run_and_says_so(tmp_path: Path, caplog:
         config = lambda: sample_config(api, [{"name": "contacts", "endpoint": endpoint}])  # noqa: E731
         assert Loading(tmp_path, config).run().status == "complete"
     assert difference(tmp_path, world.snapshot("contacts")) == EXACT
-    assert "is read in one run" in caplog.text
+    assert "a new pass, in this one run, because" in caplog.text
 
 
 def test_a_list_that_promises_more_without_a_way_to_it_is_not_verified(

@@ -178,7 +178,7 @@ def test_replace_holds_the_old_rows_whole_until_the_new_ones_are_whole(
 ) -> None:
     loading.config = lambda: sample_config(api, [offset_paged(write_disposition="replace")])
     assert loading.run().status == "complete"
-    assert "is read in one run" in log.text
+    assert "a new pass, in this one run, because" in log.text
     old = world.snapshot("contacts")
     for key in range(1, 1_000):
         world.delete("contacts", key)
@@ -274,7 +274,7 @@ def test_a_dependent_resource_is_read_in_one_run_and_says_so(
     with pytest.raises(SettingsError, match="it depends on another resource"):
         loading.run("parts")
     assert rows_of(loading.bucket, "parts") == []
-    assert "parts is read in one run" in log.text
+    assert "parts a new pass, in this one run, because" in log.text
     world.recover()
     assert loading.run("parts").status == "complete"
     assert len(rows_of(loading.bucket, "parts")) == loading.reports[-1].rows > 30

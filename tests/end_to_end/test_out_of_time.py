@@ -58,7 +58,7 @@ class Box(NamedTuple):
 @pytest.mark.parametrize(
     ("place", "box"),
     [
-        pytest.param("folder", Box(15, 0.6, 3, 0.6), id="folder"),
+        pytest.param("folder", Box(15, 0.6, 3, 0.6), id="folder", marks=pytest.mark.long),
         pytest.param("cloud_storage", Box(15, 0.6, 3, 0.3), id="cloud_storage", marks=pytest.mark.long),
         pytest.param("bigquery", Box(60, 1.2, 2, 0.3), id="bigquery", marks=pytest.mark.long),
     ],

@@ -101,6 +101,7 @@ def test_at_a_terminal_destroying_is_confirmed_by_the_name(
     assert (FUNCTION in names(deployment.cloud)) != destroyed
 
 
+@pytest.mark.long
 def test_destroying_that_fails_at_a_step_completes_the_next_time(deployment: Deployment) -> None:
     before = deployment.cloud.state()
     options = ("--secret", "of-its-own")

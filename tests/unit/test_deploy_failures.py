@@ -31,7 +31,7 @@ def deployment(tmp_path: Path) -> Iterator[Deployment]:
 @pytest.mark.parametrize(
     ("code", "remedy", "arguments"),
     [
-        pytest.param(403, "get the right that is missing", (), id="403"),
+        pytest.param(403, "get the right that is missing", (), id="403", marks=pytest.mark.long),
         pytest.param(500, "wait a few minutes", BUCKET, id="500-bucket"),
     ],
 )

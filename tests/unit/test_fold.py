@@ -140,13 +140,17 @@ def test_columns_are_as_wide_as_their_rows_need(
     assert {type(row["value"]) for row in folding.rows()} == {type(value) for value in after}
 
 
-def test_a_column_that_changes_its_kind_is_told_of_and_nothing_is_staged(tmp_path: Path) -> None:
+def test_a_column_that_changes_its_kind_is_told_of_and_staged_rows_wait(tmp_path: Path) -> None:
     folding = Folding(tmp_path)
     folding.stage([{"id": 1, "value": 1}])
     folding.run()
+    folding.stage([{"id": 2, "value": "one"}])
     with pytest.raises(DestinationError, match=r"value \(int64 and string\)"):
-        folding.stage([{"id": 2, "value": "one"}])
-    assert folding.waiting() == 0
+        folding.run()
+    assert folding.waiting() == 1
+    with pytest.raises(DestinationError, match=r"value \(string and int64\)"):
+        folding.stage([{"id": 3, "value": 3}])
+    assert folding.waiting() == 1
 
 
 @pytest.mark.usefixtures("small_slices")
