@@ -30,8 +30,8 @@ from loader.verdict import advice
 WORTH_SECONDS = 1.0
 """Least time for which it is worth to begin another chunk."""
 
-NOT_MARKED = "not all rows that are gone at the API are marked yet; the next run goes on with that"
-"""Why a run pauses that has only marks to set."""
+NOT_FINISHED = "all pages are read, but what is left to do after them did not fit; the next run goes on with that"
+"""Why a run pauses that has only marks to set, and to commit that the pass is complete."""
 
 NOT_FOLDED = "the staged rows are not all in their table yet; the next run goes on with that"
 """Why a run pauses that has nothing to read."""
@@ -123,15 +123,15 @@ class Chunks:
         self._report.passed(record.current, None)
         if not self._folded(if_due=False):
             return
-        if self._bounds(record).read_until(0).left() <= 0:
-            self._report.status, self._report.reason = "paused", NOT_FOLDED
+        if not self._has_time(record):
+            self._report.status, self._report.reason = "paused", NOT_FINISHED
             return
         with destination_errors():
             left = self._columns.left()
         self._report.schema_changes += [change for change in left if change not in self._report.schema_changes]
         marked = self._marked(record)
-        if marked is None:
-            self._report.status, self._report.reason = "paused", NOT_MARKED
+        if marked is None or not self._has_time(record):
+            self._report.status, self._report.reason = "paused", NOT_FINISHED
             return
         completed = record.current.folded(now(self._deadline.clock), columns=not left)
         self._report.phase = "committing to the destination"
@@ -147,12 +147,20 @@ class Chunks:
         self._report.passed(record.current, completed)
         self._complete(completed)
 
+    def _has_time(self, record: Record) -> bool:
+        """Tell whether there is time to commit."""
+        return self._bounds(record).read_until(0).left() > 0
+
     def _marked(self, record: Record) -> int | None:
         """Mark what is gone, if the pass has seen everything; give how many rows bear a mark; None: out of time."""
         current = record.current
         assert current is not None  # noqa: S101 - a run begins with a pass
         assert current.finished is not None  # noqa: S101 - all its pages are read
-        saw_everything = current.finished.verified is True and (current.sweep or not self._chosen.is_incremental)
+        saw_everything = (
+            current.finished.verified is True
+            and (current.sweep or not self._chosen.is_incremental)
+            and not self._chosen.is_part
+        )
         if not self._chosen.marks or current.since is None or not saw_everything:
             return record.marked
         self._report.phase = "marking rows that are gone"
@@ -168,8 +176,11 @@ class Chunks:
                     found.gone,
                     found.living,
                 )
-            elif found.gone and not marks.set():
-                return None
+            elif found.gone:
+                is_done, commits = marks.set()
+                self._report.folded += commits
+                if not is_done:
+                    return None
         self._report.deleted = counts
         return found.marked_before + counts["marked"]
 
@@ -234,8 +245,7 @@ class Chunks:
 
     def _commit_beginning(self, reader: Reader) -> None:
         """Commit that a pass has begun, if time is left for it: so a later run can be told to go on with it."""
-        has_time = self._bounds(reader.record).read_until(0).left() > 0
-        if has_time and reader.failure is None and not self._report.pass_is_kept:
+        if self._has_time(reader.record) and reader.failure is None and not self._report.pass_is_kept:
             self._commit(reader)
 
     def _tell(self, reader: Reader, rows: int, commit: Commit) -> None:

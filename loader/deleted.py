@@ -44,9 +44,11 @@ class Found:
         )
 
     def is_too_much(self) -> bool:
-        """Tell whether so much is gone at once that it is more likely a mistake of the API's."""
-        gone = self.gone + self.marked
-        return gone > FEW and gone > SHARE * (self.living + self.marked)
+        """Tell whether so much is gone at once that it is more likely a mistake of the API's.
+
+        Where a run of this pass has begun to mark, that was decided, or accepted: the rest is marked as well.
+        """
+        return not self.marked and self.gone > FEW and self.gone > SHARE * self.living
 
 
 def hint(resource: DltResource) -> None:

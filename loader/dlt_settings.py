@@ -22,7 +22,8 @@ POLL_SECONDS = 0.02
 def defaults(destination: str) -> dict[str, Any]:
     """Give dlt's settings for a destination; a variable of the user's, like LOAD__DELETE_COMPLETED_JOBS, wins."""
     return {
-        "runtime": {"dlthub_telemetry": False, "log_level": "ERROR"},
+        # what dlt logs of an error repeats the values of rows; it is raised as well, and told by `failures`
+        "runtime": {"dlthub_telemetry": False, "log_level": "CRITICAL"},
         "extract": {"next_item_mode": "fifo", "workers": 1},
         "sources": {
             "data_writer": {

@@ -3,14 +3,20 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import requests
 from dlt.common.schema.exceptions import DataValidationError
 from dlt.pipeline.exceptions import PipelineStepFailed
 
+from loader import reader
 from loader.errors import ApiError, DestinationError, LoaderError, SettingsError
 from loader.exchange import TimeIsUpError
+from loader.reader import NonsenseError
 from loader.source import Plan
 
 LOOK = "Look at the destination, and at what this function's service account may do in it."
+
+SHOW_VALUES = ("DeltaError", "BadRequest")
+"""Errors of Delta's and BigQuery's, by name because their libraries are heavy, that may repeat values of rows, too."""
 
 REFUSED = (
     "It refused: grant this function's service account roles/storage.objectUser and roles/storage.legacyBucketReader "
@@ -34,6 +40,9 @@ def explained(chosen: Plan) -> Iterator[None]:
                 raise cause from failed
             if isinstance(cause, TimeIsUpError):
                 raise does_not_fit(chosen, cause) from failed
+            if failed.step == "extract" and isinstance(cause, requests.RequestException | NonsenseError):
+                # a page of a dependent resource, which is read beside the reader
+                raise reader.explained(cause, chosen.retries, templates=chosen.templates) from failed
             if isinstance(cause, DataValidationError):
                 raise SettingsError(
                     f"The rows do not fit the schema_contract of {chosen.resource}: {_broken(cause)}. "
@@ -78,11 +87,12 @@ def destination_errors() -> Iterator[None]:
 def destination_failed(cause: BaseException) -> DestinationError:
     """Say that the destination failed, and with what."""
     # the text of these repeats the value that they could not take, and no row belongs into a log
-    shows_values = isinstance(cause, ValueError | TypeError | LookupError)
-    first_line = "" if shows_values else ": " + str(cause).strip().split("\n", 1)[0][:300]
+    shows_values = isinstance(cause, ValueError | TypeError | LookupError) or type(cause).__name__ in SHOW_VALUES
+    first_line = str(cause).strip().split("\n", 1)[0][:300]
     is_refused = isinstance(cause, PermissionError) or "Forbidden" in first_line
+    said = "" if shows_values else f": {first_line}"
     return DestinationError(
-        f"The destination failed with {type(cause).__name__}{first_line}. The place stays where it is, and the next "
+        f"The destination failed with {type(cause).__name__}{said}. The place stays where it is, and the next "
         f"run goes on there. {REFUSED if is_refused else LOOK}"
     )
 

@@ -34,6 +34,7 @@ from loader import redaction
 from loader.identity import PrimaryKey, content_hashes, key_hashes
 from loader.log import logger
 from loader.rounds import Rounds
+from loader.session import MovedError
 from loader.verdict import Evidence, Tally
 from loader.walk import SamePageError
 
@@ -118,6 +119,8 @@ class PlacedPaginator(BasePaginator):
         """Whether dlt finds the paginator; then its kind is part of the place."""
         self.asks_again = False
         """Whether the page was nonsense, so that the same one is asked for again."""
+        self.host: str | None = None
+        """Of the API."""
         self.neighbours: bool | None = None
         self.tally = Tally()
         self.first_page: list[str] = []
@@ -142,6 +145,7 @@ class PlacedPaginator(BasePaginator):
     def init_request(self, request: Request) -> None:
         """Make the first request: of the first page, or of the place."""
         place = self.listener.starting_place()
+        self.host = urlsplit(request.url).hostname
         if place and self.inner is None:
             self.inner = found_again(place)
         if place:
@@ -163,6 +167,7 @@ class PlacedPaginator(BasePaginator):
         elif isinstance(inner, BaseReferencePaginator):
             inner._next_reference = place["url"] if "url" in place else place["cursor"]  # noqa: SLF001
         inner.update_request(request)
+        self.stay(request)
 
     def update_state(self, response: Response, data: list[Any] | None = None) -> None:
         """Learn from a page where the next one is; of its rows, those that were read before are taken out."""
@@ -220,8 +225,19 @@ class PlacedPaginator(BasePaginator):
             return
         assert self.inner is not None  # noqa: S101 - `update_state` comes first
         self.inner.update_request(request)
+        if self.inner.has_next_page:
+            self.stay(request)
         self.listener.next_place(self.next_place(self.inner, request) if self.inner.has_next_page else None)
         self.tell_what_follows(request)
+
+    def stay(self, request: Request) -> None:
+        """Let the link to a page stay with the API's host: the request is signed with the key.
+
+        Raises:
+            MovedError: it leads elsewhere.
+        """
+        if urlsplit(request.url).hostname != self.host:
+            raise MovedError
 
     def tell_what_follows(self, request: Request) -> None:
         """Tell the requests of the next pages, as many as may be under way."""

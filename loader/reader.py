@@ -1,6 +1,7 @@
 """Reads the pages of one chunk: from the place on, until the chunk is full, the time is up, or the pass ends."""
 
 import enum
+import re
 from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -59,6 +60,8 @@ class Reader:
         """False: the pass is read in this chunk, whole, or not at all."""
         self.folds = False
         """True: a pass that is read is not complete yet: what it staged is to be folded, or its table looked at."""
+        self.templates: Sequence[str] = ()
+        """Paths of dependent resources: what is between braces in them is a row's key, and is not to be seen."""
         self.choose: incremental.Furthest = max
         """Which of two values of an incremental cursor is further: dlt's `last_value_func`."""
         self.end = End.OF_PASS
@@ -82,6 +85,7 @@ class Reader:
         self._bounds = bounds
         self._folder_bytes = folder_bytes
         self._bytes = folder_bytes()
+        self._slowest_seconds = 0.0
         self._on_page = on_page
         self._asked_again = 0
         self._seen: dict[object, Evidence] = {}
@@ -112,7 +116,9 @@ class Reader:
             if not self.may_pause:
                 raise
         except (requests.RequestException, ValueError, NonsenseError) as error:
-            self.failure = explained(error, self._session.policy, is_at_reference=self._is_at_reference())
+            self.failure = explained(
+                error, self._session.policy, is_at_reference=self._is_at_reference(), templates=self.templates
+            )
             self.end, self.reason = End.FAILED, str(self.failure)
             if not self.may_pause:
                 raise self.failure from error
@@ -174,11 +180,9 @@ class Reader:
             self._keep()
 
     def follow(self, following: Sequence[requests.Request]) -> None:
-        """Let the next pages be asked for ahead: those that are likely to be read while there is time."""
-        left = self._session.deadline.left()
-        if self.may_pause and self.page_seconds * len(following) > left:
-            following = following[: max(int(left / self.page_seconds), 1)]
-        self._session.follow(following)
+        """Let the next pages be asked for ahead, while there is time for the slowest of them to come."""
+        has_time = not self.may_pause or self._session.deadline.left() > self._slowest_seconds
+        self._session.follow(following, sends=has_time)
 
     def is_ahead(self) -> bool:
         """Tell whether the page at hand was asked for before the one before it had come."""
@@ -188,6 +192,7 @@ class Reader:
         """Tell whether reading ends here for this time."""
         asked_at, self._asked_at = self._asked_at, self._clock.monotonic()
         self.page_seconds = self._asked_at - asked_at
+        self._slowest_seconds = max(self._slowest_seconds, self.page_seconds)
         if not self.may_pause:
             return False
         self._bytes = self._folder_bytes()
@@ -237,17 +242,20 @@ def now(clock: Clock) -> str:
     return datetime.fromtimestamp(clock.time(), UTC).isoformat(timespec="milliseconds")
 
 
-def explained(error: Exception, policy: RetryPolicy, *, is_at_reference: bool = False) -> ApiError:
+def explained(
+    error: Exception, policy: RetryPolicy, *, is_at_reference: bool = False, templates: Sequence[str] = ()
+) -> ApiError:
     """Say what an error in reading means; never what the API sent, which may be customers' rows.
 
     Args:
         error: what was raised.
         policy: how often it was tried.
         is_at_reference: whether it was the first request of a run, at a cursor or a link that an earlier run had kept.
+        templates: paths with braces, around what is a row's key.
     """
     response = getattr(error, "response", None)
     if isinstance(error, requests.HTTPError) and response is not None:
-        status, path = response.status_code, urlsplit(response.url).path
+        status, path = response.status_code, _without_keys(urlsplit(response.url).path, templates)
         tries = f" after {policy.max_retries} retries" if status in policy.status_codes else ""
         what = f"The API answered {status} {response.reason} to {response.request.method} {path}{tries}."
         advice = _ADVICE.get(status) or _ADVICE.get(status // 100, "")
@@ -273,6 +281,14 @@ def explained(error: Exception, policy: RetryPolicy, *, is_at_reference: bool = 
     )
 
 
+def _without_keys(path: str, templates: Sequence[str]) -> str:
+    for template in templates:
+        literals = [re.escape(literal) for literal in re.split(r"\{[^}]*\}", template.strip("/"))]
+        if re.fullmatch(rf"(.*/)?{'.+'.join(literals)}/?", path):
+            return "/" + template.strip("/")
+    return path
+
+
 _MESSAGES = {
     requests.JSONDecodeError: (
         "The API answered with something that is no JSON. Look at the resource's path in source_config.py."
@@ -284,7 +300,8 @@ _MESSAGES = {
         "The request could not be sent: a header has a character that HTTP does not allow there. Look at the key."
     ),
     MovedError: (
-        "The API redirects to another host, and the key is not sent there. If you trust it, put it into BASE_URL."
+        "The API redirects to another host, or links to one, and the key is not sent there. "
+        "If you trust it, put it into BASE_URL."
     ),
 }
 """What to say of errors that are the same whatever the request was."""

@@ -32,7 +32,7 @@ def remember(values: Iterable[str]) -> None:
     """Add secrets to what `clean` takes out, for as long as this process lives."""
     global _forms, _pattern
     with _lock:
-        new = _forms.union(*(_spellings(value) for value in values))
+        new = _forms.union(*(_spellings(part) for value in values for part in _parts(value)))
         if new != _forms:
             # the longest first: a form may contain another
             ordered = sorted(new, key=lambda form: (-len(form), form))
@@ -94,6 +94,18 @@ def _log_uncaught(kind: type[BaseException], error: BaseException | None, traceb
 def _where(form: str) -> str:
     text = re.escape(form)
     return rf"(?<![^\W_]){text}(?![^\W_])" if len(form) < SHORT else text
+
+
+def _parts(value: str) -> Iterator[str]:
+    """Give a secret and, where it is a JSON object or list, the texts in it: dlt hands out such an object parsed."""
+    yield value
+    try:
+        parsed = json.loads(value) if value.lstrip()[:1] in ("{", "[") else None
+    except (ValueError, RecursionError):
+        return
+    for part in parsed.values() if isinstance(parsed, dict) else parsed or ():
+        if isinstance(part, str | dict | list):
+            yield from _parts(part if isinstance(part, str) else json.dumps(part))
 
 
 def _spellings(value: str) -> set[str]:

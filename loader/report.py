@@ -97,7 +97,9 @@ class Report:
     def next_request(self) -> dict[str, Any]:
         """Give the request that goes on where this run stopped."""
         if self.pass_is_kept and self.current_pass:
-            return {"resource": self.resource, "pass": self.current_pass["started_at"]}
+            # it is committed only with the next chunk, if there is one
+            accepted = {name: True for name in self.begins_with if name == "accept_deletes"}
+            return {"resource": self.resource, "pass": self.current_pass["started_at"], **accepted}
         return {"resource": self.resource, **self.begins_with}
 
     def answer(self) -> dict[str, Any]:

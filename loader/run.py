@@ -14,6 +14,7 @@ from loader import deleted, dlt_settings, incremental, log
 from loader.chunks import Chunks
 from loader.deadline import Deadline
 from loader.destination import Destination, open_destination
+from loader.errors import SettingsError
 from loader.failures import destination_errors
 from loader.lease import Gate, Lease
 from loader.log import logger
@@ -102,6 +103,12 @@ class Run:
             self.report.phase = "fetching the key"
             description = describe(self._module, SecretManager(self._settings.api_key_secret, self._deadline))
             chosen = plan(description, self._order.resource)
+            if self._order.sweep and chosen.appends:
+                raise SettingsError(
+                    f"A sweep of {chosen.resource} would load each of its rows once more, because its "
+                    'write_disposition is "append". Nothing was read. Take it out of SWEEPS in source_config.py, or '
+                    'set write_disposition to "merge" and give it a primary_key.'
+                )
             self.report.phase = "reading what is committed"
             with destination_errors():
                 pipeline = dlt.pipeline(
@@ -130,6 +137,9 @@ class Run:
                 self.report.pass_is_over = True
                 return None
             current = self._current(record, kept, chosen)
+            if current and not chosen.marks:
+                # what this run reads is noted nowhere, so nobody can tell afterwards what the pass has not seen
+                current = replace(current, since=None)
             new = Pass(
                 now(self._deadline.clock),
                 sweep=self._order.sweep,

@@ -28,11 +28,17 @@ FETCH_SECONDS = 30.0
 """Longest wait for Secret Manager, retries included; less where the deadline is nearer."""
 
 
+PLACEHOLDER = "placeholder"
+"""What stands for a secret where none is needed."""
+
+
 class Secrets(Protocol):
     """Where the provider looks a secret up."""
 
     asked: list[str]
     """The names that were asked for."""
+    watched: list[str]
+    """Names with sections, like `sources.crm.token`, which dlt's other providers answer."""
 
     def look_up(self, name: str, *, is_secret: bool) -> str | None:
         """Give the value of that name, or None to leave it to dlt's other providers."""
@@ -43,6 +49,7 @@ class Placeholders:
     """Answers any secret: for where only the names of resources are wanted, and no key is needed."""
 
     asked: list[str] = field(default_factory=list)
+    watched: list[str] = field(default_factory=list)
     missing: set[str] = field(default_factory=set)
     """Names in `dlt.config` that were found to have no value; they get a placeholder as well."""
 
@@ -50,7 +57,21 @@ class Placeholders:
         """Give a placeholder."""
         if is_secret:
             self.asked.append(name)
-        return "placeholder" if is_secret or name in self.missing else None
+        return PLACEHOLDER if is_secret or name in self.missing else None
+
+
+@dataclass(slots=True)
+class Watch:
+    """Answers nothing: for where dlt's other providers do, and it is only to be known what they were asked."""
+
+    asked: list[str] = field(default_factory=list)
+    watched: list[str] = field(default_factory=list)
+
+    def look_up(self, name: str, *, is_secret: bool) -> str | None:
+        """Leave it to them."""
+        if is_secret:
+            self.asked.append(name)
+        return None
 
 
 @dataclass(slots=True)
@@ -61,6 +82,7 @@ class SecretManager:
     """`projects/P/secrets/S/versions/V`, or None: dlt's other providers answer everything."""
     deadline: Deadline
     asked: list[str] = field(default_factory=list)
+    watched: list[str] = field(default_factory=list)
     _values: Mapping[str, str] | None = None
 
     def look_up(self, name: str, *, is_secret: bool) -> str | None:
@@ -97,7 +119,7 @@ def answering(secrets: Secrets) -> Iterator[None]:
     finally:
         _current.reset(token)
         # what dlt's other providers have answered, the user's variables or secrets.toml
-        answers: list[Any] = [dlt.secrets.get(name) for name in set(secrets.asked)]
+        answers: list[Any] = [dlt.secrets.get(name) for name in {*secrets.asked, *secrets.watched}]
         redaction.remember(str(answer) for answer in answers if answer)
 
 
@@ -122,7 +144,12 @@ class SecretProvider(ConfigProvider):
         """Give the secret of that name, if it is asked for inside `answering`."""
         del pipeline_name
         secrets = _current.get()
-        if secrets is None or sections:
+        if secrets is None:
+            return None, key
+        if sections:
+            # dlt's other providers answer that
+            if is_secret_hint(hint):
+                secrets.watched.append(".".join([*sections, key]))
             return None, key
         return secrets.look_up(key, is_secret=is_secret_hint(hint)), key
 

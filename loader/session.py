@@ -103,6 +103,7 @@ class Session(requests.Session):
         """Whether the last answer is to a request that was sent ahead."""
         self._manners = Manners(pages_in_flight)
         self._following: Sequence[requests.Request] = ()
+        self._sends = True
         self._lead: PreparedRequest | None = None
         self._ahead: list[Ahead] = []
         self._answered_at = 0.0
@@ -111,12 +112,14 @@ class Session(requests.Session):
         # dlt copies a configuration before it checks it
         return self
 
-    def follow(self, following: Sequence[requests.Request]) -> None:
-        """Say what will be asked for next, in this order: the others are sent when the first of them is asked for.
+    def follow(self, following: Sequence[requests.Request], *, sends: bool = True) -> None:
+        """Say what will be asked for next, in this order.
 
-        What is under way and is not among it was asked for in vain.
+        Args:
+            following: what is under way and is not among it was asked for in vain.
+            sends: whether the others are sent when the first of them is asked for.
         """
-        self._following = following[: self.pages_in_flight]
+        self._following, self._sends = following[: self.pages_in_flight], sends
         for ahead in list(self._ahead):
             if not any(_is_same(ahead.request, request) for request in self._following):
                 self._ahead.remove(ahead)
@@ -188,7 +191,7 @@ class Session(requests.Session):
             raise TimeIsUpError("the time was up before a page was asked for")
         ahead = self._under_way(request)
         exchange = ahead or self._begin_in_turn(request, kwargs)
-        if request is self._lead:
+        if request is self._lead and self._sends:
             self._send_ahead()
         try:
             response = exchange.answer(self.deadline)

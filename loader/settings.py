@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
+from loader import redaction
 from loader.errors import SettingsError
 
 DESTINATIONS = ("filesystem", "bigquery")
@@ -71,6 +72,9 @@ def read(environment: Mapping[str, str]) -> tuple[Settings, list[str]]:
         text = environment.get(name, "")
         if not text:
             continue
+        if name == "API_KEY":
+            # source_config.py may show it in what it raises, before anybody has asked dlt for it
+            redaction.remember([text])
         try:
             values[name.lower()] = check(text)
         except ValueError as error:

@@ -163,4 +163,6 @@ def _runs(
             seconds = max(report.wake_at - clock.time(), 0.0)
             logger.warning("%s: the API wants %.0f s before the next request; waiting.", resource, seconds)
             clock.sleep(seconds)
-        order = Order(resource, **({} if report.pass_is_kept else begins_with))  # type: ignore[arg-type]
+        if report.pass_is_kept:
+            begins_with = {"accept_deletes": begins_with["accept_deletes"]}
+        order = Order(resource, **begins_with)  # type: ignore[arg-type]

@@ -13,6 +13,7 @@ from dlt.common import jsonpath
 from dlt.common.configuration.exceptions import ConfigFieldMissingException
 from dlt.extract import DltResource, DltSource
 from dlt.sources.helpers.requests.session import Session as PlainSession
+from dlt.sources.helpers.rest_client.paginators import OffsetPaginator, RangePaginator
 from dlt.sources.rest_api import RESTAPIConfig, rest_api_resources, rest_api_source
 from dlt.sources.rest_api.config_setup import (
     build_resource_dependency_graph,
@@ -22,14 +23,14 @@ from dlt.sources.rest_api.config_setup import (
 )
 from requests.adapters import DEFAULT_POOLSIZE, HTTPAdapter
 
-from loader import mistakes
+from loader import mistakes, redaction
 from loader.deadline import Deadline
 from loader.errors import SettingsError
 from loader.history import TABLE
 from loader.paging import Reading, guarded, place_is_known
 from loader.place import fingerprint
 from loader.reader import NonsenseError, Reader
-from loader.secret import Placeholders, Secrets, answering
+from loader.secret import PLACEHOLDER, Placeholders, Secrets, answering
 from loader.session import RetryPolicy, Session
 from loader.verdict import Evidence
 
@@ -71,6 +72,7 @@ def describe(module: ModuleType, secrets: Secrets) -> Description:
     try:
         with answering(secrets):
             config = module.source_config()
+        _remember_credentials(config)
         _check_deleted_rows(module.DELETED_ROWS)
         _check_pages_in_flight(module.PAGES_IN_FLIGHT)
         description = Description(
@@ -99,6 +101,19 @@ def describe(module: ModuleType, secrets: Secrets) -> Description:
     except Exception as error:
         raise mistakes.in_what_it_says(error, module) from error
     return description
+
+
+def _remember_credentials(config: Any) -> None:
+    """Keep what signs requests out of the log, also where it is not from `dlt.secrets`."""
+    client = config.get("client") if isinstance(config, dict) else None
+    auth = client.get("auth") if isinstance(client, dict) else None
+    values = auth if isinstance(auth, dict) else {name: getattr(auth, name, None) for name in _CREDENTIALS}
+    texts = [values.get(name) for name in _CREDENTIALS]
+    redaction.remember(text for text in texts if isinstance(text, str) and text != PLACEHOLDER)
+
+
+_CREDENTIALS = ("api_key", "token", "password", "client_secret", "access_token")
+"""Fields of dlt's kinds of authentication that are secret."""
 
 
 def _check_names(description: Description) -> None:
@@ -144,12 +159,20 @@ class Plan:
     """Why it may not, for a person; empty if it may."""
     siblings: int
     """How many resources the source has."""
+    retries: RetryPolicy
+    """How often a request is tried."""
     key_names: frozenset[str] = frozenset()
     """The fields of its primary key, as source_config.py spells them."""
     marks: bool = False
     """Whether rows that are gone at the API are marked, after a pass that has seen everything."""
     is_incremental: bool = False
     """Whether a pass reads from a cursor on, so that only a sweep sees everything."""
+    is_part: bool = False
+    """Whether its paginator is told to leave out rows at the beginning or at the end, so that nothing sees all."""
+    appends: bool = False
+    """Whether a row that is read again is loaded again."""
+    templates: tuple[str, ...] = ()
+    """Paths of dependent resources: what is between braces in them is a row's key."""
 
 
 def plan(description: Description, resource: str) -> Plan:
@@ -177,6 +200,10 @@ def plan(description: Description, resource: str) -> Plan:
         key_names=_key_names(chosen),
         marks=description.marks and isinstance(chosen, dict) and _is_merged(chosen),
         is_incremental=isinstance(chosen, dict) and _is_incremental(chosen["endpoint"]),
+        is_part=any(map(_leaves_out, paginators)),
+        appends=isinstance(chosen, dict) and disposition_of(chosen) == "append",
+        retries=description.retries,
+        templates=tuple(path for path in map(_path, described.values()) if "{" in path),
     )
 
 
@@ -204,6 +231,7 @@ def build(chosen: Plan, session: Session, reader: Reader) -> DltSource:
         },
         name=chosen.source_name,
     ).with_resources(chosen.resource)
+    reader.templates = chosen.templates
     _read_through(reader, source.resources[chosen.resource])
     return source
 
@@ -302,6 +330,15 @@ def _is_merged(resource: Mapping[str, Any]) -> bool:
     strategy = disposition.get("strategy") if isinstance(disposition, dict) else None
     # another strategy, like scd2, has its own idea of a row that is gone
     return disposition_of(resource) == "merge" and strategy in (None, "delete-insert", "upsert")
+
+
+def _path(resource: Any) -> str:
+    return str(resource["endpoint"].get("path", "")) if isinstance(resource, dict) else ""
+
+
+def _leaves_out(paginator: Any) -> bool:
+    is_late = isinstance(paginator, OffsetPaginator) and paginator.initial_value > 0
+    return is_late or (isinstance(paginator, RangePaginator) and paginator.maximum_value is not None)
 
 
 def _is_incremental(endpoint: Mapping[str, Any]) -> bool:

@@ -19,8 +19,8 @@ class Marks(Protocol):
     def find(self) -> Found:
         """Count what the resource's table holds."""
 
-    def set(self) -> bool:
-        """Mark what is gone, as far as the time goes; True if all of it is marked."""
+    def set(self) -> tuple[bool, int]:
+        """Mark what is gone, as far as the time goes; give whether all of it is marked, and in how many commits."""
 
 
 class Destination(Protocol):

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import requests
 from dlt.common.destination.exceptions import DestinationTerminalException
-from google.api_core.exceptions import Conflict, GoogleAPICallError, from_http_response
+from google.api_core.exceptions import BadRequest, Conflict, GoogleAPICallError, from_http_response
 from google.auth.exceptions import GoogleAuthError, TransportError
 from google.auth.transport.requests import AuthorizedSession
 from google.cloud import bigquery
@@ -266,9 +266,12 @@ def reason_of(error: GoogleAPICallError) -> str:
 def refused(error: BaseException | None) -> RefusedError:
     """Say that BigQuery refused, why, and what to do."""
     reason = (reason_of(error) if isinstance(error, GoogleAPICallError) else "") or type(error).__name__
+    # a job that was wrong in itself says so with the values of rows, and no row belongs into a log
+    shows_values = isinstance(error, BadRequest)
     first_line = str(error).strip().split("\n", 1)[0][:300].rstrip(".")
+    said = "its own words may repeat rows, so only its console shows them" if shows_values else first_line
     return RefusedError(
-        f"BigQuery refused ({reason}): {first_line}. The place stays where it is, and the next run goes on there. "
+        f"BigQuery refused ({reason}): {said}. The place stays where it is, and the next run goes on there. "
         f"{_ADVICE.get(reason, _ADVICE[''])}"
     )
 

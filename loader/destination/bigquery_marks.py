@@ -36,7 +36,7 @@ class BigQueryMarks:
             ) as answer:
                 return Found(*answer.fetchone())
 
-    def set(self) -> bool:
+    def set(self) -> tuple[bool, int]:
         """Mark what is gone; a wait that does not fit raises."""
         with self._table() as (sql, table, has_marks):
             if table and not has_marks:
@@ -47,7 +47,7 @@ class BigQueryMarks:
                     moment_of(self.current),
                     self.current.since,
                 )
-        return True
+        return True, 1
 
     @contextmanager
     def _table(self) -> Iterator[tuple[Any, str, bool]]:

@@ -107,9 +107,10 @@ class TableMarks:
         """Count what they hold."""
         return sum((table.find() for table in self.tables), Found())
 
-    def set(self) -> bool:
-        """Mark as far as the time goes; True if all that is gone is marked."""
-        return all(table.set(self.pace) for table in self.tables)
+    def set(self) -> tuple[bool, int]:
+        """Mark as far as the time goes; give whether all that is gone is marked, and in how many commits."""
+        is_done = all(table.set(self.pace) for table in self.tables)
+        return is_done, self.pace.commits
 
 
 def _marks(rows: pa.RecordBatch | pa.Table) -> Any:

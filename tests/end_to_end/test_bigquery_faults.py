@@ -33,10 +33,10 @@ def contacts(api: SampleApi, place: BigQueryPlace, clock: Clock, **more: Any) ->
     return BigQueryLoading(Path(), lambda: sample_config(api, resources), clock, dataset=place.dataset)
 
 
-def done(request: Request, call: Call, reason: str) -> Answer:
+def done(request: Request, call: Call, reason: str, message: str = "Told to fail") -> Answer:
     """Give the answer of BigQuery to the end of an upload, where the job fails at once."""
     del request
-    error = {"reason": reason, "message": f"Told to fail: {reason}"}
+    error = {"reason": reason, "message": f"{message}: {reason}"}
     return json_answer(
         {
             "jobReference": {"projectId": "test-project", "jobId": call.job_id, "location": "US"},
@@ -98,6 +98,16 @@ def test_after_a_refusal_the_same_request_is_sent_again_ten_seconds_later_or_mor
     assert sum("TRUNCATE" in job.sql for job in front.queries) == 1
     # of three tables, one job was made twice
     assert Counter(call.kind for call in seen if call.kind == "load") == {"load": 4}
+
+
+def test_what_bigquery_says_of_values_that_it_can_not_take_is_in_no_answer_and_no_log(
+    bigquery: BigQueryPlace, caplog: pytest.LogCaptureFixture
+) -> None:
+    said = "JSON parsing error in row 1: Could not parse 'ann@example.com' as INT64; Value: ann@example.com"
+    bigquery.front.meddle = lambda call, request: done(request, call, "invalid", said) if call.kind == "load" else None
+    with SampleApi(World({"contacts": 50})) as api, pytest.raises(DestinationError, match=r"\(invalid\)") as raised:
+        contacts(api, bigquery, DrivenClock()).run()
+    assert "ann@" not in str(raised.value) + caplog.text
 
 
 def test_a_refusal_that_lasts_ends_the_run_in_time_and_the_next_one_goes_on(bigquery: BigQueryPlace) -> None:

@@ -12,6 +12,8 @@ from deltalake import DeltaTable
 from dlt.sources.rest_api import RESTAPIConfig
 
 from loader.chunks import Chunks
+from loader.destination.fold import Pace
+from loader.errors import SettingsError
 from loader.report import Report
 from tests.clock import DrivenClock
 from tests.end_to_end.support.loading import Loading, offset_paged, sample_config
@@ -221,7 +223,87 @@ def test_a_pass_that_began_before_marking_was_switched_on_marks_nothing(
     assert counts(loading.run()) == (1, 0, 0)
 
 
+def test_a_pass_that_was_read_without_marking_for_a_while_marks_nothing(
+    api: SampleApi, world: World, tmp_path: Path
+) -> None:
+    loading, place = in_folder(api, tmp_path), BucketPlace(str(tmp_path))
+    loading.config = lambda: sample_config(api, [offset_paged(limit=8)])
+    loading.run()
+    world.delete("contacts", 7)
+    begun = world_requests(world)
+    world.behave(Behaviour(failures={begun + number: Failure(404) for number in (3, 5)}))
+    # what the second of these runs reads, and finds unchanged, is noted nowhere
+    for loading.deleted_rows in ("mark", "keep"):
+        with pytest.raises(Exception, match="404"):
+            loading.run()
+    loading.deleted_rows = "mark"
+    assert counts(loading.run()) == (0, 0, 0)
+    assert counts(loading.run()) == (1, 0, 0)
+    assert set(marks(place)) == {7}
+
+
+@pytest.mark.parametrize("part", [{"maximum_offset": 240, "limit": 60}, {"offset": 8}], ids=str)
+def test_a_paginator_that_is_told_to_leave_rows_out_marks_none(
+    api: SampleApi, tmp_path: Path, part: dict[str, int]
+) -> None:
+    loading, place = in_folder(api, tmp_path), BucketPlace(str(tmp_path))
+    loading.run()
+    config: Any = sample_config(api)
+    config["resources"][0]["endpoint"]["paginator"].update(part)
+    loading.config = lambda: config
+    report = loading.run()
+    assert report.current_pass is not None
+    # what it was to see, it saw
+    assert (report.current_pass["verified"], counts(report)) == (True, (0, 0, 0))
+    assert marks(place) == {}
+
+
+def test_marks_that_do_not_fit_are_set_run_by_run_and_what_was_accepted_stays_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("loader.destination.fold.SLICE_BYTES", 20_000)
+    world = World({"contacts": 1000})
+    with SampleApi(world) as api:
+        mark_run_by_run(in_folder(api, tmp_path), world, tmp_path, monkeypatch)
+
+
+def mark_run_by_run(loading: Loading, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = BucketPlace(str(tmp_path))
+    loading.run()
+    assert len(DeltaTable(str(tmp_path / "analytics" / "contacts")).file_uris()) > 1
+    for number in range(1, 1001, 2):
+        world.delete("contacts", number)
+
+    class OneOrNone(Pace):
+        allowed = 0
+
+        def fits(self) -> bool:
+            return self.commits < self.allowed
+
+    monkeypatch.setattr("loader.destination.bucket.Pace", OneOrNone)
+    report = loading.run(accept_deletes=True)
+    assert (report.status, marks(place)) == ("paused", {})
+    # nothing is committed of it, so the task must say it again
+    assert report.next_request()["accept_deletes"] is True
+    monkeypatch.setattr(OneOrNone, "allowed", 1)
+    report = loading.run(accept_deletes=True)
+    assert (report.status, report.has_progressed) == ("paused", True)
+    assert 0 < len(marks(place)) < 500
+    reports = loading.until_complete()
+    assert counts(reports[-1]) == (500, 0, 0)
+    assert set(marks(place)) == set(range(1, 1001, 2))
+
+
 # beside incremental loading
+
+
+def test_a_sweep_of_what_is_appended_is_refused(api: SampleApi, tmp_path: Path) -> None:
+    loading, place = in_folder(api, tmp_path), BucketPlace(str(tmp_path))
+    loading.config = lambda: sample_config(api, [offset_paged(write_disposition="append")])
+    loading.run()
+    with pytest.raises(SettingsError, match=r"would load each of its rows once more.*SWEEPS"):
+        loading.run(sweep=True)
+    assert len(place.rows("contacts")) == 250
 
 
 def by_cursor(api: SampleApi) -> RESTAPIConfig:

@@ -262,6 +262,16 @@ def test_an_order_of_rows_that_ends_the_reading_early_counts_as_complete(
     assert {row["id"] for row in rows_of(loading.bucket)} == {row["id"] for row in rows[:450]}
 
 
+def test_the_key_of_a_parent_is_not_in_what_is_said_of_its_path(tmp_path: Path) -> None:
+    parents = offset_paged("conversations")
+    parts = {"path": "v1/conversations/{resources.conversations.id}/parts", "data_selector": "data"}
+    world = World({"conversations": 3}, overrides={"parts": Behaviour(fail_from=(2, Failure(404)))})
+    with SampleApi(world) as api:
+        loading = Loading(tmp_path, lambda: sample_config(api, [parents, {"name": "parts", "endpoint": parts}]))
+        with pytest.raises(ApiError, match=r"404 .* to GET /v1/conversations/\{resources.conversations.id\}/parts\."):
+            loading.run("parts")
+
+
 def test_a_dependent_resource_is_read_in_one_run_and_says_so(
     loading: Loading, world: World, api: SampleApi, log: pytest.LogCaptureFixture
 ) -> None:
@@ -274,7 +284,7 @@ def test_a_dependent_resource_is_read_in_one_run_and_says_so(
     with pytest.raises(SettingsError, match="it depends on another resource"):
         loading.run("parts")
     assert rows_of(loading.bucket, "parts") == []
-    assert "parts a new pass, in this one run, because" in log.text
+    assert "parts: a run begins: a new pass, in this one run, because" in log.text
     world.recover()
     assert loading.run("parts").status == "complete"
     assert len(rows_of(loading.bucket, "parts")) == loading.reports[-1].rows > 30

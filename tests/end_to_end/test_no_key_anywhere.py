@@ -2,6 +2,7 @@
 
 import base64
 import json
+import os
 import re
 import tempfile
 from collections.abc import Callable, Iterator
@@ -12,8 +13,10 @@ from types import SimpleNamespace
 from typing import Any
 from urllib.parse import quote, quote_plus
 
+import dlt
 import flask
 import pytest
+import requests
 from dlt.pipeline.state_sync import decompress_state
 
 import main
@@ -212,6 +215,52 @@ def test_a_key_in_a_header_is_nowhere_and_does_not_follow_a_redirect(
     assert stage.elsewhere.requests == []
     said = "".join(capfd.readouterr())
     assert leaks(stage, said + json.dumps(answer, ensure_ascii=False)) == []
+
+
+@pytest.mark.parametrize("way", ["sections", "environment", "literal"])
+def test_a_key_that_comes_from_elsewhere_is_nowhere(stage: Stage, way: str, capfd: pytest.CaptureFixture[str]) -> None:
+    stage.monkeypatch.setenv("LOG_LEVEL", "DEBUG")
+    original, key = source_config.source_config, stage.key
+    stage.monkeypatch.setenv("CRM__TOKEN", key if way == "sections" else "another")
+
+    def with_its_own_key() -> Any:
+        config: Any = original()
+        stage.monkeypatch.setenv("OTHER", key)
+        from_there: dict[str, Callable[[], str]] = {
+            "sections": lambda: dlt.secrets["crm.token"],
+            "environment": lambda: os.environ["OTHER"],
+        }
+        config["client"]["auth"]["api_key"] = from_there.get(way, lambda: key)()
+        return config
+
+    stage.monkeypatch.setenv("API_KEY", "not-the-key")
+    stage.monkeypatch.setattr(source_config, "source_config", with_its_own_key)
+    answer = stage.post()
+    assert answer["status"] == "complete"
+    assert leaks(stage, "".join(capfd.readouterr()) + json.dumps(answer)) == []
+
+
+def test_a_key_does_not_follow_a_link_to_another_host(stage: Stage) -> None:
+    original = source_config.source_config
+    elsewhere = stage.elsewhere.url.replace("127.0.0.1", "localhost").encode()
+
+    def lead_away(response: requests.Response, *_: Any, **__: Any) -> requests.Response:
+        response._content = response.content.replace(stage.api.url.encode(), elsewhere)  # noqa: SLF001 - as if sent so
+        return response
+
+    def linked() -> Any:
+        config: Any = original()
+        for resource in config["resources"]:
+            resource["endpoint"] |= {"paginator": {"type": "json_link", "next_url_path": "next"}}
+            resource["endpoint"] |= {"response_actions": [lead_away]}
+        return config
+
+    stage.monkeypatch.setattr(source_config, "source_config", linked)
+    stage.api.world.behave(Behaviour(style="json_link"))
+    answer = stage.post()
+    assert (answer["error"]["type"], answer["place"]) == ("api", None)
+    assert "links to one, and the key is not sent there" in answer["error"]["message"]
+    assert stage.elsewhere.requests == []
 
 
 def test_rows_are_in_no_log_and_no_answer(stage: Stage, capfd: pytest.CaptureFixture[str]) -> None:

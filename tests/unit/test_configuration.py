@@ -1,5 +1,6 @@
 """source_config.py and the environment together: what is wrong is said, and names need no key."""
 
+import os
 import sys
 import threading
 from collections.abc import Iterator
@@ -9,9 +10,10 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 
-from loader import dlt_settings
+from loader import dlt_settings, redaction
 from loader.configuration import description_without_key, settings_for_a_run, source_config
 from loader.errors import SettingsError
+from loader.settings import read
 
 VALID = """
 NAME = "shop"
@@ -184,3 +186,18 @@ def test_nothing_is_described_while_a_library_is_half_imported(written: Path, mo
         description_without_key()
         described.set()
         applied.result()
+
+
+@pytest.mark.parametrize("said", ['os.environ["API_KEY"]', 'dlt.secrets["crm.token"]', 'dlt.secrets["user"]'])
+def test_a_file_that_shows_a_secret_where_it_fails_is_quoted_without_it(
+    written: Path, monkeypatch: pytest.MonkeyPatch, said: str
+) -> None:
+    monkeypatch.setattr(redaction, "_forms", frozenset())
+    monkeypatch.setattr(redaction, "_pattern", None)
+    for name in ("API_KEY", "CRM__TOKEN", "USER"):
+        monkeypatch.setenv(name, "my-secret-key")
+    read(os.environ)
+    written.write_text(f"import os, dlt\nint({said})\n")
+    with pytest.raises(SettingsError, match="ValueError: invalid literal") as raised:
+        source_config()
+    assert "my-secret-key" not in redaction.clean(str(raised.value))

@@ -26,7 +26,7 @@ def test_telemetry_is_off_without_a_variable_that_says_so() -> None:
     done = subprocess.run(
         [sys.executable, "-c", TELEMETRY], env={"HOME": "/"}, capture_output=True, text=True, check=True, timeout=60
     )
-    assert done.stdout.split() == ["False", "None", "ERROR"], done.stderr
+    assert done.stdout.split() == ["False", "None", "CRITICAL"], done.stderr
 
 
 def test_dlt_still_has_the_names_that_are_set() -> None:

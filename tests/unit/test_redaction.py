@@ -98,3 +98,8 @@ def test_a_short_secret_is_taken_out_where_it_stands_alone() -> None:
 def test_lower_case_percent_encoding_is_the_same_secret() -> None:
     redaction.remember(["a key/of mine"])
     assert redaction.clean("a%20key%2fof%20mine") == "***"
+
+
+def test_the_texts_in_a_secret_that_is_a_json_object_are_secrets_too() -> None:
+    redaction.remember([json.dumps({"client": {"id": "my-client-id", "secrets": ["my-first-secret"]}, "port": 443})])
+    assert redaction.clean("my-client-id, my-first-secret, 443") == "***, ***, 443"

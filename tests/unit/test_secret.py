@@ -21,7 +21,7 @@ DEADLINE = Deadline.of(60, SystemClock())
 def nothing_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("CLIENT_ID", "CLIENT_SECRET"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(redaction, "_forms", ())
+    monkeypatch.setattr(redaction, "_forms", frozenset())
 
 
 @pytest.fixture
