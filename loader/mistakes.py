@@ -3,7 +3,7 @@
 import ast
 import re
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from difflib import get_close_matches
 from graphlib import CycleError
 from pathlib import Path
@@ -23,8 +23,9 @@ MAX_LINES = 3
 
 def in_the_import(error: Exception) -> SettingsError:
     """Tell why source_config.py can't be imported."""
-    lines = [error.lineno] if isinstance(error, SyntaxError) and _is_the_file(error.filename) else _raised_at(error)
-    text = error.msg if isinstance(error, SyntaxError) else str(error)
+    lines, text = _raised_at(error), str(error)
+    if isinstance(error, SyntaxError) and _is_the_file(error.filename):
+        lines, text = [error.lineno or 1], error.msg
     return SettingsError(f"{FILE} can't be imported{_at(lines)}: {type(error).__name__}: {text}. Correct the file.")
 
 
@@ -36,7 +37,7 @@ def in_what_it_says(error: Exception, module: ModuleType) -> SettingsError:
     return SettingsError(f"{FILE} is wrong{_at(lines)}: {' '.join(text.split()).rstrip('.')}. Correct the file.")
 
 
-def _at(lines: Sequence[int | None]) -> str:
+def _at(lines: list[int]) -> str:
     if not lines or len(lines) > MAX_LINES:
         return ""
     return f" in line{'s' if len(lines) > 1 else ''} {', '.join(map(str, lines))}"

@@ -17,6 +17,7 @@ from dlt.common.normalizers.json import helpers
 from dlt.common.normalizers.naming import NamingConvention
 from dlt.common.schema import Schema
 from dlt.common.storages import ParsedLoadJobFileName
+from dlt.normalize.items_normalizers.jsonl import JsonLItemsNormalizer
 from dlt.normalize.normalize import Normalize, SubmitRV, remove_files_from_metrics
 
 from loader.columns import Split, is_data, splits, told_of_new
@@ -64,12 +65,24 @@ def watching(watch: Watch) -> Iterator[None]:
 
 
 def install() -> None:
-    """Let dlt note the names of fields that it comes across; it keeps what it made of each, and asks once."""
+    """Let dlt note the names of fields that it comes across, each once, and give a variant the type of its name."""
     helpers.normalize_identifier = _normalize_identifier
     helpers.normalize_table_identifier = _normalize_table_identifier
+    JsonLItemsNormalizer._infer_column_type = _infer_column_type  # type: ignore[method-assign]  # noqa: SLF001 - see docs/dlt.md
 
 
 _plain_identifier, _plain_table_identifier = helpers.normalize_identifier, helpers.normalize_table_identifier
+_plain_type = JsonLItemsNormalizer._infer_column_type  # noqa: SLF001 - see docs/dlt.md
+
+
+def _infer_column_type(self: Any, v: Any, col_name: str, skip_preferred: bool = False) -> Any:  # noqa: FBT001, FBT002 - dlt's own
+    """Give the type of a new column; one that is a variant (`skip_preferred`) is of the type that its name says.
+
+    dlt finds a date in its first text, say, and then no other text would fit into the column.
+    """
+    if skip_preferred:
+        return self._py_type_to_sc_type(type(v))
+    return _plain_type(self, v, col_name, skip_preferred)
 
 
 def _normalize_identifier(schema: Schema, naming: NamingConvention, identifier: str) -> str:

@@ -352,3 +352,12 @@ def test_the_sum_of_each_field_is_that_of_a_column_or_the_printed_line_cures_it(
     cured = given.loading.run(NAME, restart=True)
     assert verdict(cured) == (True, True)
     assert not wrong_sums(given, rows_of(given.bucket, NAME), changes, {})
+
+
+def test_a_date_in_a_column_of_numbers_is_told_as_split_and_keeps_no_other_text_out(given: Given) -> None:
+    load(given, {"p": 7})
+    split = load(given, {"p": 7}, {"p": "2026-11-24T12:00:00Z"})
+    assert (told(split, "split")[0]["variant"], verdict(split)) == ("p__v_text", (False, False))
+    last = load(given, {"p": 7}, {"p": "2026-11-24T12:00:00Z"}, {"p": "seven"})
+    assert (last.status, table(given)) == ("complete", {"id": "long", "p": "long", "p__v_text": "string"})
+    assert values(given, "p__v_text") == [None, "2026-11-24T12:00:00Z", "seven"]

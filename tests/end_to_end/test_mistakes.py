@@ -45,6 +45,7 @@ def test_from_a_shell_and_before_anything_is_deployed(tmp_path: Path) -> None:
     for command in (
         [sys.executable, "main.py", "contacts"],
         [sys.executable, "main.py", "--schedules"],
+        [sys.executable, "main.py", "--check"],
         ["./deploy.sh", "--project", "sample-project", "--dry-run"],
     ):
         done = subprocess.run(

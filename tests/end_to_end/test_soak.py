@@ -8,10 +8,10 @@ import re
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
 from statistics import mean
@@ -49,8 +49,16 @@ FAILURES = (
     *(Failure(kind) for kind in ("reset", "short_body", "cut_json", "html", "error_body", "no_data", "empty_page")),
     Failure("same_page"),
 )
-CHANGES: tuple[Any, ...] = (None, 7, 7.5, "seven", True, ["a", 1], {"deep": {"er": 1}}, "2026-11-24T12:00:00Z")
-"""What a field may become, whatever it was before."""
+COLUMNS: Mapping[str, Sequence[Any]] = {
+    "note": ("seven", "eight", None),
+    "score": (7, 7.5, 2**40),
+    "plan": ({"seats": 1}, {"seats": 2.5, "name": "pro"}, {}),
+    "revised_at": ("2026-11-24T12:00:00Z", None),
+    "labels": (["a", 1], []),
+}
+"""Columns that come in the middle, and what they hold."""
+DRIFTING = "companies"
+"""In this resource a column may be of any type at any time."""
 
 
 @dataclass
@@ -144,8 +152,9 @@ class Lane:
             case 2:
                 self.world.move_to_front(resource, key)
             case _:
-                column = self.random.choice(("note", "score", "plan", "revised_at"))
-                self.world.touch(resource, key, **{column: self.random.choice(CHANGES)})
+                column = self.random.choice([*COLUMNS])
+                kind = self.random.choice([*COLUMNS]) if resource == DRIFTING else column
+                self.world.touch(resource, key, **{column: self.random.choice(COLUMNS[kind])})
 
     def _behaviour(self, resource: str) -> Behaviour:
         """Give what the next requests of a resource meet."""
@@ -169,8 +178,9 @@ class Lane:
             complete = 0
             until = time.monotonic() + 120
             while complete < 2:
-                assert time.monotonic() < until, resource
-                complete += self.steady.load(resource) == "complete"
+                end = self.steady.load(resource)
+                assert time.monotonic() < until, (resource, end)
+                complete += end == "complete"
 
 
 @contextmanager
@@ -225,7 +235,9 @@ def test_five_hundred_invocations_with_all_that_can_happen_leave_exact_tables_an
     )
     for name in RESOURCES:
         living = [row for row in rows_of(tmp_path / "bucket", name) if row["_deleted_at"] is None]
-        assert (name, compared(living, api.world.snapshot(name))) == (name, EXACT)
+        found = compared(living, api.world.snapshot(name))
+        # a pass over a field that is split over two columns is not verified, so it marks nothing
+        assert (name, replace(found, foreign=[]) if name == DRIFTING else found) == (name, EXACT)
     assert all(late < early + MAX_GROWTH_MEBIBYTES for early, late in growth)
     assert [file for lane in range(LANES) for file in (tmp_path / f"steady-{lane}").iterdir()] == []
     assert max(files) <= MAX_FILES

@@ -16,7 +16,12 @@ from loader.settings import Settings
 from tests.function import ROOT
 
 README = (ROOT / "README.md").read_text()
-PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CHANGELOG.md",
+    *sorted((ROOT / ".github").glob("*.md")),
+    *sorted((ROOT / "docs").glob("*.md")),
+]
 INSIDE_DLT = [
     pytest.param(name, file, test, id=name)
     for name, file, test in re.findall(
@@ -98,6 +103,12 @@ def test_the_first_commands_are_run_and_test() -> None:
 def test_links_lead_somewhere(page: Path) -> None:
     for link in re.findall(r"\]\(([^)]+)\)", page.read_text()):
         assert link.startswith("https://") or (page.parent / link).exists(), link
+
+
+@pytest.mark.parametrize("page", [pytest.param(page, id=page.name) for page in PAGES])
+def test_a_test_that_is_named_is_there(page: Path) -> None:
+    for test in re.findall(r"\b(?:unit|end_to_end)/\w+(?:/\w+)?\.py\b", page.read_text()):
+        assert (ROOT / "tests" / test).exists(), test
 
 
 @pytest.mark.parametrize(("name", "file", "test"), INSIDE_DLT)
