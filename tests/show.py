@@ -43,6 +43,8 @@ COLUMNS_SHOWN = {
 def main() -> int:
     """Show it; give the exit code."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    # whoever has started it may ignore Ctrl-C, and what is started by them then does so, too
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     width = min(WIDTH, shutil.get_terminal_size((WIDTH, 24)).columns)
     console = Console(highlight=False, width=width, soft_wrap=not sys.stdout.isatty())
     try:
