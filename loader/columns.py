@@ -68,7 +68,9 @@ def told_of_split(split: Split, schema: Schema, resource: str) -> dict[str, Any]
     """Say that a field has two columns, which line of source_config.py cures it, and what to run then."""
     root = str(get_root_table(schema.tables, split.table)["name"])
     types = {split.data_type, split.variant_type}
-    cure = DECIMAL if types <= {"bigint", "double", "decimal"} else {"data_type": "text"}
+    # what is too long for a decimal has no type but text
+    is_number = types <= {"bigint", "double", "decimal"} and split.data_type != "decimal"
+    cure = DECIMAL if is_number else {"data_type": "text"}
     line: dict[str, Any] = {"columns": {split.column: cure}}
     if split.table != root:
         # dlt completes the hints of the resource's own table only

@@ -104,6 +104,12 @@ def _fits(number: Decimal) -> bool:
     return number.is_finite() and abs(number) < LIMIT_OF_DECIMAL
 
 
+def has_room(number: Decimal, precision: int, scale: int) -> bool:
+    """Tell whether a column of so many digits, `scale` of them behind the point, holds a number as it is."""
+    exponent = number.as_tuple().exponent
+    return isinstance(exponent, int) and -exponent <= scale and number.adjusted() < precision - scale
+
+
 COERCIONS: dict[tuple[str, str], Callable[[Any], Any]] = {
     ("bigint", "text"): _whole_of_text,
     ("bigint", "double"): _whole,

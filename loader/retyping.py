@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any
 
 from dlt.common.json import json
@@ -17,10 +18,12 @@ from dlt.common.normalizers.json import helpers
 from dlt.common.normalizers.naming import NamingConvention
 from dlt.common.schema import Schema
 from dlt.common.storages import ParsedLoadJobFileName
+from dlt.common.typing import VARIANT_FIELD_FORMAT
 from dlt.normalize.items_normalizers.jsonl import JsonLItemsNormalizer
 from dlt.normalize.normalize import Normalize, SubmitRV, remove_files_from_metrics
 
 from loader.columns import Split, is_data, splits, told_of_new
+from loader.exactness import has_room
 from loader.fields import EMPTY, SEPARATOR, Column, Path, columns_of, new_names, with_new_names
 from loader.history import TABLE
 
@@ -69,10 +72,12 @@ def install() -> None:
     helpers.normalize_identifier = _normalize_identifier
     helpers.normalize_table_identifier = _normalize_table_identifier
     JsonLItemsNormalizer._infer_column_type = _infer_column_type  # type: ignore[method-assign]  # noqa: SLF001 - see docs/dlt.md
+    JsonLItemsNormalizer._coerce_row = _coerce_row  # type: ignore[method-assign]  # noqa: SLF001 - the same
 
 
 _plain_identifier, _plain_table_identifier = helpers.normalize_identifier, helpers.normalize_table_identifier
 _plain_type = JsonLItemsNormalizer._infer_column_type  # noqa: SLF001 - see docs/dlt.md
+_plain_row = JsonLItemsNormalizer._coerce_row  # noqa: SLF001 - the same
 
 
 def _infer_column_type(self: Any, v: Any, col_name: str, skip_preferred: bool = False) -> Any:  # noqa: FBT001, FBT002 - dlt's own
@@ -83,6 +88,38 @@ def _infer_column_type(self: Any, v: Any, col_name: str, skip_preferred: bool = 
     if skip_preferred:
         return self._py_type_to_sc_type(type(v))
     return _plain_type(self, v, col_name, skip_preferred)
+
+
+def _coerce_row(self: Any, table_name: str, parent_table: str, row: Mapping[str, Any]) -> Any:
+    """Fit a row into its table; a number with more digits than its decimal column has goes into a variant column.
+
+    dlt does not count digits: the package could never be written, or BigQuery would round.
+    """
+    values, partial = _plain_row(self, table_name, parent_table, row)
+    if Decimal not in map(type, values.values()):
+        return values, partial
+    known: Any = self.schema.tables.get(table_name, {"columns": {}})
+    added = {**partial["columns"]} if partial else {}
+    columns = {**known["columns"], **added}
+    for name, value in [*values.items()]:
+        if type(value) is not Decimal or not _is_too_long(self, columns[name], value):
+            continue
+        del values[name]
+        kind = self._py_type_to_sc_type(type(row[name]))
+        variant = self.naming.shorten_fragments(name, VARIANT_FIELD_FORMAT % kind)
+        coerced = self._coerce_non_null_value(columns, table_name, variant, row[name], is_variant=True)
+        variant, new, values[variant] = coerced
+        if new:
+            added[variant] = new
+    return values, {**(partial or known), "columns": added} if added else partial
+
+
+def _is_too_long(self: Any, column: Mapping[str, Any], number: Decimal) -> bool:
+    if column.get("data_type") != "decimal" or column.get("variant"):
+        return False
+    capabilities = self.config.destination_capabilities
+    precision, scale = capabilities.get_type_mapper().decimal_precision(column.get("precision"), column.get("scale"))
+    return not has_room(number, precision, scale)
 
 
 def _normalize_identifier(schema: Schema, naming: NamingConvention, identifier: str) -> str:

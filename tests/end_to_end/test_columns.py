@@ -166,6 +166,42 @@ def test_a_table_with_whole_numbers_beyond_2_to_the_53_is_not_widened(given: Giv
     assert values(given, "p") == [2**53 + 1, Decimal("0.5")]
 
 
+@pytest.mark.parametrize(
+    ("rows", "hints"),
+    [
+        pytest.param([{"p": 2**64}, {"p": 0.1234567890123}], {}, id="behind the point of what dlt makes of integers"),
+        pytest.param([{"p": 2**53 + 1}, {"p": 1.2345678901234567e-5}], {}, id="behind the point of the cure"),
+        pytest.param([{"p": 2**53 + 1}, {"p": 0.5}, {"p": 10**25}], {}, id="before the point of the cure"),
+        pytest.param(
+            [{"p": 1.5}, {"p": "1.555"}, {"p": 7}],
+            {"columns": {"p": {"data_type": "decimal", "precision": 10, "scale": 2}}},
+            id="of one that is configured",
+        ),
+    ],
+)
+def test_more_digits_than_a_decimal_column_has_are_kept_and_a_line_cures_it(
+    given: Given, rows: list[Row], hints: Row
+) -> None:
+    given.hints.update(hints)
+    report = load(given, *rows)
+    assert verdict(report) == (False, False)
+    for _ in range(2):
+        if verdict(report)[1]:
+            break
+        parts = [[row[name] for name in row if name.startswith("p")] for row in rows_of(given.bucket, NAME)]
+        assert sorted(Decimal(str(value)) for row in parts for value in row if value is not None) == sorted(
+            Decimal(str(row["p"])) for row in rows
+        )
+        split = told(report, "split")[0]
+        given.hints.setdefault("columns", {}).pop("p", None)
+        given.put(split)
+        if split["then"].startswith("remove the table"):
+            shutil.rmtree(given.bucket / "analytics" / NAME)
+        report = given.loading.run(NAME, restart=True)
+    assert verdict(report) == (True, True)
+    assert [Decimal(value) for value in values(given, "p")] == [Decimal(str(row["p"])) for row in rows]
+
+
 def test_integers_beyond_64_bits_keep_their_value(given: Given) -> None:
     big: list[int] = [7, 2**63, 2**64, -(2**64)]
     rows: list[Row] = [{"p": value, "q": 10**40, "r": [value]} for value in big]
