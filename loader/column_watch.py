@@ -31,6 +31,7 @@ class Columns:
             chosen.resource,
             lambda table, column, data_type: destination.fits(pipeline, table, column, data_type),
             chosen.key_names,
+            chosen.moments,
         )
 
     def are_split(self) -> bool:

@@ -11,6 +11,8 @@ from decimal import Decimal
 from typing import Any, TypeVar
 
 import orjson
+from dlt.common.pendulum import pendulum
+from dlt.common.time import ensure_datetime
 
 Value = TypeVar("Value")
 
@@ -21,6 +23,9 @@ LEAST_OF_64_BITS, MOST_OF_64_BITS = -(2**63), 2**63 - 1
 
 LIMIT_OF_DECIMAL = 10**29
 """dlt's decimal has 29 digits before its point, and 9 behind it."""
+
+_BARE = re.compile(r"\s*[+-]?[0-9]*[.]?[0-9]*([eE][+-]?[0-9]+)?\s*")
+"""Nothing but a number, however it is written."""
 
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 """A number as JSON writes it."""
@@ -110,6 +115,28 @@ def has_room(number: Decimal, precision: int, scale: int) -> bool:
     return isinstance(exponent, int) and -exponent <= scale and number.adjusted() < precision - scale
 
 
+def as_moment(value: Any) -> Any:
+    """Give what dlt makes of a number of seconds since 1970, or of a text: a moment; anything else as it is."""
+    try:
+        if isinstance(value, str):
+            return ensure_datetime(value)
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return pendulum.from_timestamp(value)
+    except (ValueError, OverflowError, OSError):
+        # it is none: it gets a variant column
+        return value
+    return value
+
+
+def _moment_of_text(text: str) -> Any:
+    # dlt reads 007 as seconds since 1970, and 2026 as the first of January
+    return ensure_datetime(_same(text, not _BARE.fullmatch(text)))
+
+
+def _moment(number: float) -> Any:
+    raise ValueError(number)
+
+
 COERCIONS: dict[tuple[str, str], Callable[[Any], Any]] = {
     ("bigint", "text"): _whole_of_text,
     ("bigint", "double"): _whole,
@@ -127,5 +154,8 @@ COERCIONS: dict[tuple[str, str], Callable[[Any], Any]] = {
     ("bool", "double"): _truth,
     ("bool", "decimal"): _truth,
     ("bool", "wei"): _truth,
+    ("timestamp", "text"): _moment_of_text,
+    ("timestamp", "bigint"): _moment,
+    ("timestamp", "double"): _moment,
 }
 """By the type of the column and of the value, in dlt's words; a ValueError makes dlt load a variant column."""

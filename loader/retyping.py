@@ -23,7 +23,7 @@ from dlt.normalize.items_normalizers.jsonl import JsonLItemsNormalizer
 from dlt.normalize.normalize import Normalize, SubmitRV, remove_files_from_metrics
 
 from loader.columns import Split, is_data, splits, told_of_new
-from loader.exactness import has_room
+from loader.exactness import as_moment, has_room
 from loader.fields import EMPTY, SEPARATOR, Column, Path, columns_of, new_names, with_new_names
 from loader.history import TABLE
 
@@ -47,6 +47,8 @@ class Watch:
     """Tells of a table, a column and a type whether its values may become of that type without being changed."""
     keys: frozenset[str] = frozenset()
     """Fields of the key: they keep their columns, whatever else is called like them."""
+    moments: frozenset[str] = frozenset()
+    """Fields that are configured as timestamps: numbers in them are seconds since 1970."""
     renamed: dict[str, dict[Path, str]] = field(default_factory=dict)
     """What has other names already, by table, in rows that are to be normalized once more."""
     changes: list[dict[str, Any]] = field(default_factory=list)
@@ -95,6 +97,11 @@ def _coerce_row(self: Any, table_name: str, parent_table: str, row: Mapping[str,
 
     dlt does not count digits: the package could never be written, or BigQuery would round.
     """
+    watch = _watch.get()
+    for name in watch.moments if watch else ():
+        column = self.naming.normalize_path(name)
+        if column in row:
+            row = {**row, column: as_moment(row[column])}
     values, partial = _plain_row(self, table_name, parent_table, row)
     if Decimal not in map(type, values.values()):
         return values, partial

@@ -12,6 +12,7 @@ import requests
 from dlt.common import jsonpath
 from dlt.common.configuration.exceptions import ConfigFieldMissingException
 from dlt.extract import DltResource, DltSource
+from dlt.extract.utils import ensure_table_schema_columns
 from dlt.sources.helpers.requests.session import Session as PlainSession
 from dlt.sources.helpers.rest_client.paginators import OffsetPaginator, RangePaginator
 from dlt.sources.rest_api import RESTAPIConfig, rest_api_resources, rest_api_source
@@ -163,6 +164,8 @@ class Plan:
     """How often a request is tried."""
     key_names: frozenset[str] = frozenset()
     """The fields of its primary key, as source_config.py spells them."""
+    moments: frozenset[str] = frozenset()
+    """Fields that are timestamps by source_config.py, so that a number in them is meant as one."""
     marks: bool = False
     """Whether rows that are gone at the API are marked, after a pass that has seen everything."""
     is_incremental: bool = False
@@ -198,6 +201,7 @@ def plan(description: Description, resource: str) -> Plan:
         why_whole=why,
         siblings=len(described),
         key_names=_key_names(chosen),
+        moments=frozenset(_moments(chosen)),
         marks=description.marks and isinstance(chosen, dict) and _is_merged(chosen),
         is_incremental=isinstance(chosen, dict) and _is_incremental(chosen["endpoint"]),
         is_part=any(map(_leaves_out, paginators)),
@@ -323,6 +327,18 @@ def disposition_of(resource: Mapping[str, Any]) -> str:
 def _key_names(resource: Any) -> frozenset[str]:
     key = resource.get("primary_key") if isinstance(resource, dict) else None
     return frozenset([key] if isinstance(key, str) else key if isinstance(key, list | tuple) else ())
+
+
+def _moments(resource: Any) -> Iterator[str]:
+    hints = resource if isinstance(resource, dict) else {"columns": resource.columns}
+    columns = hints.get("columns")
+    if columns and (isinstance(columns, type) or not callable(columns)):
+        for name, column in ensure_table_schema_columns(copy.deepcopy(columns)).items():
+            if column.get("data_type") == "timestamp":
+                yield name
+    nested = hints.get("nested_hints")
+    for inner in nested.values() if isinstance(nested, dict) else ():
+        yield from _moments(inner) if isinstance(inner, dict) else ()
 
 
 def _is_merged(resource: Mapping[str, Any]) -> bool:

@@ -202,6 +202,37 @@ def test_more_digits_than_a_decimal_column_has_are_kept_and_a_line_cures_it(
     assert [Decimal(value) for value in values(given, "p")] == [Decimal(str(row["p"])) for row in rows]
 
 
+MOMENT = "2026-11-24T12:00:00Z"
+
+
+@pytest.mark.parametrize("value", [7, 1_700_000_000.5, "007", "2026"])
+def test_a_number_is_no_moment_in_a_column_that_was_found_to_be_of_moments(given: Given, value: Any) -> None:
+    report = load(given, {"at": MOMENT}, {"at": value})
+    assert verdict(report) == (False, False)
+    (split,) = told(report, "split")
+    assert values(given, split["variant"]) == [None, value]
+
+
+@pytest.mark.parametrize(
+    "hints",
+    [
+        {"columns": {"At": {"data_type": "timestamp"}}},
+        {"columns": [{"name": "At", "data_type": "timestamp"}], "nested_hints": {"none": {"columns": {}}}},
+    ],
+)
+def test_a_number_is_a_moment_where_that_is_configured(given: Given, hints: Row) -> None:
+    given.hints.update(hints)
+    report = load(given, {"At": MOMENT}, {"At": 1_700_000_000}, {"At": "1700000000"}, {"At": None})
+    assert verdict(report) == (True, True)
+    first, second, third, last = values(given, "at")
+    assert (first.isoformat(), second.timestamp(), third, last) == (
+        "2026-11-24T12:00:00+00:00",
+        1_700_000_000,
+        second,
+        None,
+    )
+
+
 def test_integers_beyond_64_bits_keep_their_value(given: Given) -> None:
     big: list[int] = [7, 2**63, 2**64, -(2**64)]
     rows: list[Row] = [{"p": value, "q": 10**40, "r": [value]} for value in big]

@@ -52,6 +52,11 @@ def test_a_value_that_stays_the_same_goes_into_the_column(column: Any, kind: Any
         ("decimal", "double", 1e30),
         ("bool", "bigint", 5),
         ("bool", "double", 0.5),
+        ("timestamp", "bigint", 1_700_000_000),
+        ("timestamp", "double", 0.5),
+        ("timestamp", "text", "007"),
+        ("timestamp", "text", "2026"),
+        ("timestamp", "text", "1700000000.5"),
     ],
 )
 def test_a_value_that_would_change_does_not(column: Any, kind: Any, value: Any) -> None:
