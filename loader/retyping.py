@@ -124,8 +124,11 @@ def _coerce_row(self: Any, table_name: str, parent_table: str, row: Mapping[str,
 def _is_too_long(self: Any, column: Mapping[str, Any], number: Decimal) -> bool:
     if column.get("data_type") != "decimal" or column.get("variant"):
         return False
-    capabilities = self.config.destination_capabilities
-    precision, scale = capabilities.get_type_mapper().decimal_precision(column.get("precision"), column.get("scale"))
+    precision, scale = self.config.destination_capabilities.decimal_precision
+    if column.get("precision") is not None:
+        precision = column["precision"]
+    if column.get("scale") is not None:
+        scale = column["scale"]
     return not has_room(number, precision, scale)
 
 
