@@ -296,6 +296,9 @@ class Session(requests.Session):
                 f"{why}: the next request may follow in {seconds:.0f} s, but {left:.0f} s are left",
                 wake_at=now + seconds if retry_after(response, now) is not None else None,
             )
+        if retries > self.policy.max_retries:
+            # tenacity asks before it gives up
+            return seconds
         self.retries += 1
         logger.info("%s; retry %d follows in %.0f s.", why[:1].upper() + why[1:], retries, seconds)
         return seconds

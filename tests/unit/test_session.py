@@ -57,10 +57,16 @@ def test_a_broken_connection_is_tried_again_too_and_is_raised_in_the_end(
     assert clock.sleeps == [2, 4, 8]
 
 
-def test_after_the_last_retry_the_answer_is_given_as_it_is(api: requests_mock.Mocker, clock: DrivenClock) -> None:
+def test_after_the_last_retry_the_answer_is_given_as_it_is(
+    api: requests_mock.Mocker, clock: DrivenClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "loader")
     api.get(URL, status_code=503)
-    assert session(clock).get(URL).status_code == 503
-    assert api.call_count == 4
+    asking = session(clock)
+    assert asking.get(URL).status_code == 503
+    assert (api.call_count, asking.retries) == (4, 3)
+    assert "retry 3 follows" in caplog.text
+    assert "retry 4" not in caplog.text
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 501])
