@@ -16,6 +16,14 @@ from tests.fakes import FakeMetadata, google_environment
 from tests.fakes.bigquery import PYTHON, BigQueryFront, Emulator
 from tests.fakes.gcs import FakeGcs, binary
 from tests.function import free_port
+from tests.sample_api import SampleApi, World
+
+
+@pytest.fixture
+def api(world: World) -> Iterator[SampleApi]:
+    """Serve the world of the test's module."""
+    with SampleApi(world) as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

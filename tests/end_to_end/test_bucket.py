@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +24,6 @@ from tests.sample_api import KEY, Row, SampleApi, World
 @pytest.fixture
 def world() -> World:
     return World({"contacts": 300})
-
-
-@pytest.fixture
-def api(world: World) -> Iterator[SampleApi]:
-    with SampleApi(world) as server:
-        yield server
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """A bucket that somebody has had their hands in: what is wrong is told, the place stays, and the next run goes on."""
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +32,6 @@ KINDS = r"\(string and int64\).*Put it back"
 @pytest.fixture
 def world() -> World:
     return World({"contacts": 300})
-
-
-@pytest.fixture
-def api(world: World) -> Iterator[SampleApi]:
-    with SampleApi(world) as server:
-        yield server
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.end_to_end.support.at_once import AT_ONCE
 from tests.fakes import FakeMetadata, google_environment
 from tests.fakes.gcs import FakeGcs, binary
 from tests.fakes.google_error import google_error
@@ -18,27 +19,6 @@ from tests.local_server import Answer, Request
 from tests.sample_api import KEY, SampleApi, World
 
 pytestmark = pytest.mark.skipif(binary() is None, reason="fake-gcs-server comes for Linux on x86-64 only")
-
-AT_ONCE = """
-import os, sys
-import deltalake, gcsfs, pyarrow.dataset
-import dlt.common.libs.deltalake, dlt.sources.rest_api
-import loader.destination.bucket
-from loader import shell
-children = []
-for resource in sys.argv[1:]:
-    child = os.fork()
-    if not child:
-        code = 1
-        try:
-            code = shell.main([resource, "--json"])
-            sys.stdout.flush()
-        finally:
-            os._exit(code)
-    children.append(child)
-sys.exit(sum(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) != 0 for child in children))
-"""
-"""Loads resources at once, each in a process of its own, but with one import for all of them."""
 
 TWENTY_RESOURCES = (
     (ROOT / "source_config.py").read_text()

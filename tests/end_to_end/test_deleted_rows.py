@@ -1,7 +1,6 @@
 """Rows that are gone at the API are marked, once a pass is known to have seen everything, and behind a brake."""
 
 import json
-from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from random import Random
@@ -24,12 +23,6 @@ from tests.sample_api import Behaviour, Failure, SampleApi, World
 @pytest.fixture
 def world() -> World:
     return World({"contacts": 250})
-
-
-@pytest.fixture
-def api(world: World) -> Iterator[SampleApi]:
-    with SampleApi(world) as server:
-        yield server
 
 
 @pytest.fixture(params=["folder", pytest.param("bigquery", marks=pytest.mark.long)])

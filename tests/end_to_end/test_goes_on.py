@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +27,6 @@ Pauses = tuple[int, ...]
 @pytest.fixture
 def world() -> World:
     return World({"contacts": 1_500, "conversations": 60})
-
-
-@pytest.fixture
-def api(world: World) -> Iterator[SampleApi]:
-    with SampleApi(world) as server:
-        yield server
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.end_to_end.support import Answer, serving
+from tests.end_to_end.support.at_once import AT_ONCE
 from tests.end_to_end.support.places import Place, assert_exact
 from tests.function import ROOT
 from tests.sample_api import KEY, RESOURCES, Behaviour, Failure, SampleApi, World
@@ -118,28 +119,6 @@ def shell_status(environment: dict[str, str]) -> Any:
         timeout=60,
     )
     return json.loads(done.stdout)
-
-
-AT_ONCE = """
-import os, sys
-import dlt.sources.rest_api
-import loader.destination.bigquery
-import loader.destination.bucket
-from loader import shell
-children = []
-for resource in sys.argv[1:]:
-    child = os.fork()
-    if not child:
-        code = 1
-        try:
-            code = shell.main([resource, "--json"])
-            sys.stdout.flush()
-        finally:
-            os._exit(code)
-    children.append(child)
-sys.exit(sum(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) != 0 for child in children))
-"""
-"""Loads resources at once, each in a process of its own, but with one import for all of them."""
 
 
 def load_at_once(environment: dict[str, str], api: SampleApi, resources: tuple[str, ...]) -> list[dict[str, Any]]:
