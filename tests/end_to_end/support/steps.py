@@ -6,6 +6,7 @@ product knows of this. A file that is opened for writing is two steps: it is not
 
 import os
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,8 @@ class Steps:
         self._prefix = str(bucket)
         self._last = last
         self._count = 0
+        # pages are asked for by several threads; a step may open the torn file, which is a file event
+        self._lock = threading.RLock()
         self._notes = notes.open("a")
 
     def install(self) -> None:
@@ -52,14 +55,15 @@ class Steps:
 
     def step(self, what: str, torn: str | None = None) -> None:
         """Take a step; `torn` is the file that is to be there half written if this is the last one."""
-        self._count += 1
-        self._notes.write(f"{what}\n")
-        self._notes.flush()
-        if self._count == self._last:
-            if torn:
-                descriptor = os.open(torn, os.O_WRONLY | os.O_CREAT)
-                os.write(descriptor, TORN)
-            os._exit(DIED)
+        with self._lock:
+            self._count += 1
+            self._notes.write(f"{what}\n")
+            self._notes.flush()
+            if self._count == self._last:
+                if torn:
+                    descriptor = os.open(torn, os.O_WRONLY | os.O_CREAT)
+                    os.write(descriptor, TORN)
+                os._exit(DIED)
 
     def _wrap_everywhere(self, function: Callable[..., Any]) -> None:
         # those who use it have it under their own name already
@@ -90,7 +94,8 @@ class Steps:
         if event != "open":
             self.step(f"{event} {name}")
         elif arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
-            self.step(f"before {name} is written")
-            if self._count + 1 == self._last and not Path(path).parent.is_dir():
-                return
-            self.step(f"{name} is half written", torn=str(path))
+            with self._lock:
+                self.step(f"before {name} is written")
+                if self._count + 1 == self._last and not Path(path).parent.is_dir():
+                    return
+                self.step(f"{name} is half written", torn=str(path))
