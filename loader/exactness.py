@@ -90,6 +90,11 @@ def _truth(number: float | Decimal) -> bool:
     return _same(bool(number), number in (0, 1))
 
 
+def _truth_of_text(text: str) -> bool:
+    # dlt takes yes, no, t, f, 1 and 0, too
+    return _same(text == "true", text in ("true", "false"))
+
+
 def _same(value: Value, is_the_same: bool) -> Value:  # noqa: FBT001 - an assertion
     if not is_the_same:
         raise ValueError("a column of this kind would change the value")
@@ -150,6 +155,7 @@ COERCIONS: dict[tuple[str, str], Callable[[Any], Any]] = {
     ("decimal", "bigint"): _decimal,
     ("decimal", "double"): _decimal,
     ("decimal", "wei"): _decimal,
+    ("bool", "text"): _truth_of_text,
     ("bool", "bigint"): _truth,
     ("bool", "double"): _truth,
     ("bool", "decimal"): _truth,

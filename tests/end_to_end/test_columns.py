@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from loader.answers import answered
 from loader.columns import ADDED
 from loader.destination.bucket import Bucket
 from loader.report import Report
@@ -428,3 +429,19 @@ def test_a_date_in_a_column_of_numbers_is_told_as_split_and_keeps_no_other_text_
     last = load(given, {"p": 7}, {"p": "2026-11-24T12:00:00Z"}, {"p": "seven"})
     assert (last.status, table(given)) == ("complete", {"id": "long", "p": "long", "p__v_text": "string"})
     assert values(given, "p__v_text") == [None, "2026-11-24T12:00:00Z", "seven"]
+
+
+def test_a_defect_of_ours_while_normalizing_is_not_said_to_be_the_apis(
+    given: Given, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given.hints["columns"] = {"a": {"nullable": False}}
+    body, code = answered(lambda: load(given, {"a": None}).answer())
+    assert (body["error"]["type"], code) == ("api", 502)
+
+    def broken(_: Any) -> None:
+        raise KeyError("a name that is nowhere")
+
+    monkeypatch.setattr("loader.retyping.splits", broken)
+    body, code = answered(lambda: load(given, {"a": 1}).answer())
+    assert (body["error"]["type"], code) == ("defect", 500)
+    assert not rows_of(given.bucket, NAME)
