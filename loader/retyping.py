@@ -24,7 +24,7 @@ from dlt.normalize.normalize import Normalize, SubmitRV, remove_files_from_metri
 
 from loader.columns import Split, is_data, splits, told_of_new
 from loader.exactness import as_moment, has_room
-from loader.fields import EMPTY, SEPARATOR, Column, Path, columns_of, new_names, with_new_names
+from loader.fields import EMPTY, OWN_NAMES, SEPARATOR, Column, Path, columns_of, is_taken, new_names, with_new_names
 from loader.history import TABLE
 
 FIELDS: Any = "x-loader-fields"
@@ -133,11 +133,11 @@ def _is_too_long(self: Any, column: Mapping[str, Any], number: Decimal) -> bool:
 
 
 def _normalize_identifier(schema: Schema, naming: NamingConvention, identifier: str) -> str:
-    return _note(identifier, _plain_identifier(schema, naming, identifier))
+    return _note(identifier, _plain_identifier(schema, naming, identifier) or EMPTY)
 
 
 def _normalize_table_identifier(schema: Schema, naming: NamingConvention, table_name: str) -> str:
-    return _note(table_name, _plain_table_identifier(schema, naming, table_name))
+    return _note(table_name, _plain_table_identifier(schema, naming, table_name) or EMPTY)
 
 
 def _note(spelled: str, name: str) -> str:
@@ -312,7 +312,7 @@ class _Package:
         has_more = False
         for table in self._files if self._may_collide() else ():
             columns, owners = self._with_owners(table, columns_of(self._rows(table), self._names))
-            renamed = new_names(columns, self._names, owners)
+            renamed = new_names(columns, self._names, owners, [(name,) for name in OWN_NAMES])
             has_more |= bool(renamed)
             self._rename(table, renamed)
         return has_more
@@ -320,6 +320,9 @@ class _Package:
     def _may_collide(self) -> bool:
         """Tell whether two fields may share a column, by nothing but the names that there are."""
         for name, spelled in self._noted.items():
+            # of an object's field it is the end of its column's name
+            if not spelled <= OWN_NAMES.keys() and (is_taken(name) or is_taken(f"x{SEPARATOR}{name}")):
+                return True
             known = {each for table in self._files for each in self._known_as(table, name)}
             if len(known | spelled) > 1 or (SEPARATOR in name and set(name.split(SEPARATOR)) <= self._noted.keys()):
                 return True
@@ -345,7 +348,7 @@ class _Package:
         owners = {path for paths in columns.values() for path in paths if path[-1] in self._watch.keys}
         for column, paths in columns.items():
             place: Any = self._before.tables.get(SEPARATOR.join([table, *column[:-1]]), {"columns": {}})
-            if "data_type" not in place["columns"].get(column[-1], {}):
+            if is_taken(column[-1]) or "data_type" not in place["columns"].get(column[-1], {}):
                 continue
             path = min(paths)
             known = {(*path[:-1], spelled) for spelled in self._known_as(table, self._names(path[-1]))}
@@ -393,6 +396,11 @@ class _Package:
         ]
 
     def _told_of_names(self) -> Iterator[dict[str, Any]]:
+        for table in self._files:
+            before: Any = self._before.tables.get(table, {"columns": {}})
+            for spelled, column in OWN_NAMES.items():
+                if column in self._noted and column not in before["columns"]:
+                    yield {"table": table, "column": column, "data_type": None, "change": "renamed", "field": spelled}
         for table, renamed in self._renamed.items():
             for path, name in sorted(renamed.items()):
                 if path not in self._known[table]:

@@ -85,11 +85,16 @@ def test_what_no_column_holds_is_kept_and_told_until_it_is_cured(given: Given, b
 def test_whole_numbers_become_decimals_where_the_line_says_so_and_names_of_lists_do_not_collide(
     given: Given, bigquery: BigQueryPlace
 ) -> None:
-    given.api.rows = numbered({"price": 2**53 + 1, "tags": [{"Name": 1, "name": 2}], "Tags": [3]})
+    taken = {"_dlt_id": 5, "_dlt_load_id": 6, "_dlt_parent_id": 7}
+    given.api.rows = numbered({"price": 2**53 + 1, "tags": [{"Name": 1, "name": 2, **taken}], "Tags": [3], **taken})
     report = given.loading.run(NAME)
     fields = {each["field"]: each["column"] for each in report.schema_changes if each["change"] == "renamed"}
-    assert fields.keys() == {"Tags", "tags.Name"}
+    assert fields.keys() == {"Tags", "tags.Name", *taken, *(f"tags.{name}" for name in taken)}
     (item,) = bigquery.rows(f"{NAME}__tags")
+    (row,) = bigquery.rows(NAME)
+    for name, value in taken.items():
+        assert row[fields[name]] == item[fields[f"tags.{name}"].split("__", 1)[1]] == value
+    assert item["_dlt_parent_id"] == row["_dlt_id"]
     assert (item["name"], item[fields["tags.Name"].rsplit("__", 1)[1]]) == (2, 1)
     assert [row["value"] for row in bigquery.rows(f"{NAME}__{fields['Tags']}")] == [3]
 

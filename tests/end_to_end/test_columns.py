@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from loader.answers import answered
-from loader.columns import ADDED
 from loader.destination.bucket import Bucket
+from loader.fields import ADDED
 from loader.report import Report
 from tests.end_to_end.support.given import NAME, Given, GivenRows, generated, numbered, wrong_sums
 from tests.end_to_end.support.tables import columns_of, rows_of
@@ -293,6 +293,60 @@ def test_the_key_keeps_its_column(given: Given) -> None:
     report = given.loading.run(NAME)
     (renamed,) = told(report, "renamed")
     assert [(row["id"], row[renamed["column"]]) for row in rows_of(given.bucket, NAME)] == [(1, "a"), (2, "a")]
+
+
+TAKEN: Row = {
+    "_dlt_id": 11,
+    "_dltLoadId": 12,
+    "_loader_row_hash": 13,
+    "_loader_sequence": 14,
+    "_loaderOrigin": 15,
+    "_deleted_at": 16,
+}
+
+
+@pytest.mark.parametrize("disposition", DISPOSITIONS)
+@pytest.mark.parametrize("deleted_rows", ["keep", pytest.param("mark", marks=pytest.mark.long)])
+def test_a_field_that_is_called_like_what_dlt_or_the_loader_adds_gets_another_name(
+    given: Given, disposition: str, deleted_rows: str
+) -> None:
+    given.hints["write_disposition"] = disposition
+    given.api.rows = numbered(TAKEN, TAKEN)
+    loading = given.loading
+    loading.deleted_rows = deleted_rows
+    report = loading.run(NAME)
+    assert verdict(report) == (True, True)
+    fields = {each["field"]: each["column"] for each in told(report, "renamed")}
+    assert fields.keys() == TAKEN.keys()
+    given.api.rows = numbered(TAKEN, TAKEN, TAKEN)
+    again = loading.run(NAME)
+    assert (verdict(again), again.schema_changes) == ((True, True), [])
+    for field, value in TAKEN.items():
+        assert set(values(given, fields[field])) == {value}
+    kept = rows_of(given.bucket, NAME)
+    assert len({row["_dlt_id"] for row in kept}) == len(kept) == 3 + 2 * (disposition == "append")
+    assert {row.get("_deleted_at") for row in kept} == {None}
+
+
+@pytest.mark.parametrize("is_late", [False, True])
+def test_a_field_that_is_called_like_a_variant_keeps_its_values_beside_it(given: Given, *, is_late: bool) -> None:
+    rows: list[Row] = [{"p": 7, "p__v_text": "a"}, {"p": "seven", "p__v_text": "b"}]
+    (renamed,) = told(load(given, *rows[: 1 if is_late else 2]), "renamed")
+    report = load(given, *rows)
+    assert verdict(report) == (False, False)
+    assert (values(given, "p"), values(given, "p__v_text")) == ([7, None], [None, "seven"])
+    assert values(given, renamed["column"]) == ["a", "b"]
+
+
+@pytest.mark.parametrize("name", ["__", "____"])
+def test_a_name_that_nothing_is_left_of_has_a_column(given: Given, name: str) -> None:
+    report = load(given, {name: 1, "": 2, "a": {name: 3, "b": 4}}, {"____b": 5, "b": 6})
+    assert verdict(report) == (True, True)
+    assert values(given, "_empty") == [2, None]
+    (column,) = (each["column"] for each in told(report, "renamed") if each["field"] == name)
+    assert values(given, column) == [1, None]
+    assert (values(given, "a___empty"), values(given, "a__b")) == ([3, None], [4, None])
+    assert sorted(value for row in rows_of(given.bucket, NAME) for value in row.values() if value in (5, 6)) == [5, 6]
 
 
 LONG = "string"
