@@ -207,6 +207,8 @@ class Chunks:
         main = source.resources[self._chosen.resource]
         reader.folds = self._destination.folds(main) or self._chosen.marks or self._columns.are_split()
         main.add_map(with_own_names)
+        # one that is no longer configured would hold on: dlt keeps it with the table
+        main.apply_hints(schema_contract=main.schema_contract or "evolve")
         self._destination.adapt(main, marks=self._chosen.marks)
         self._destination.adapt(history)
         source.resources.add(history)

@@ -124,4 +124,7 @@ def _in_words(change: Mapping[str, Any]) -> str:
             f"{words} ({change['data_type']} and {change['variant_data_type']}); to cure it, put {change['fix']} into "
             f"the resource in source_config.py, then {change['then']}"
         )
-    return f"{words} ({change.get('data_type') or change.get('field')})"
+    return f"{words} ({_HOW.get(change['change']) or change.get('data_type') or change.get('field')})"
+
+
+_HOW = {"cut": "to microseconds: the API's values have more digits", "discarded": "as schema_contract has it"}

@@ -7,6 +7,7 @@ beyond 64 bits stops it.
 import importlib
 import re
 from collections.abc import Callable
+from contextvars import ContextVar
 from decimal import Decimal
 from typing import Any, TypeVar
 
@@ -120,10 +121,26 @@ def has_room(number: Decimal, precision: int, scale: int) -> bool:
     return isinstance(exponent, int) and -exponent <= scale and number.adjusted() < precision - scale
 
 
+finer: ContextVar[set[str] | None] = ContextVar("finer", default=None)
+"""Where texts are noted that were read as moments and have more digits than a column of moments: 6 behind the point."""
+
+LEAST_OF_FINER = len("20261124T120000.123456")
+
+_FINER = re.compile(r"[.,][0-9]{6}[0-9]*[1-9]")
+
+
+def _note_digits(text: str) -> None:
+    noted = finer.get()
+    # most are shorter, which costs less to find out
+    if noted is not None and len(text) > LEAST_OF_FINER and _FINER.search(text):
+        noted.add(text)
+
+
 def as_moment(value: Any) -> Any:
     """Give what dlt makes of a number of seconds since 1970, or of a text: a moment; anything else as it is."""
     try:
         if isinstance(value, str):
+            _note_digits(value)
             return ensure_datetime(value)
         if isinstance(value, int | float) and not isinstance(value, bool):
             return pendulum.from_timestamp(value)
@@ -134,6 +151,7 @@ def as_moment(value: Any) -> Any:
 
 
 def _moment_of_text(text: str) -> Any:
+    _note_digits(text)
     # dlt reads 007 as seconds since 1970, and 2026 as the first of January
     return ensure_datetime(_same(text, not _BARE.fullmatch(text)))
 

@@ -50,7 +50,9 @@ def explained(chosen: Plan) -> Iterator[None]:
             if isinstance(cause, DataValidationError):
                 raise SettingsError(
                     f"The rows do not fit the schema_contract of {chosen.resource}: {_broken(cause)}. "
-                    "Change the contract in source_config.py, or the columns that it allows."
+                    "Nothing of this chunk is loaded, and the place stays where it is. In source_config.py, let it in "
+                    f'with "evolve" for {cause.schema_entity} in the schema_contract, for one run; or keep it out with '
+                    '"discard_value".'
                 ) from failed
         if failed.step in {"load", "sync"}:
             raise destination_failed(causes[-1]) from failed

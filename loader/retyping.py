@@ -4,12 +4,14 @@ It costs nothing where all is well: the schema that dlt finds says whether a num
 of each field once in a package.
 """
 
+import importlib
 import os
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
@@ -17,14 +19,27 @@ from dlt.common.json import json
 from dlt.common.normalizers.json import helpers
 from dlt.common.normalizers.naming import NamingConvention
 from dlt.common.schema import Schema
+from dlt.common.schema.utils import is_dlt_table_or_column
 from dlt.common.storages import ParsedLoadJobFileName
 from dlt.common.typing import VARIANT_FIELD_FORMAT
 from dlt.normalize.items_normalizers.jsonl import JsonLItemsNormalizer
 from dlt.normalize.normalize import Normalize, SubmitRV, remove_files_from_metrics
 
+from loader import deleted
 from loader.columns import Split, is_data, splits, told_of_new
-from loader.exactness import as_moment, has_room
-from loader.fields import EMPTY, OWN_NAMES, SEPARATOR, Column, Path, columns_of, is_taken, new_names, with_new_names
+from loader.exactness import as_moment, finer, has_room
+from loader.fields import (
+    ADDED,
+    EMPTY,
+    OWN_NAMES,
+    SEPARATOR,
+    Column,
+    Path,
+    columns_of,
+    is_taken,
+    new_names,
+    with_new_names,
+)
 from loader.history import TABLE
 
 FIELDS: Any = "x-loader-fields"
@@ -32,6 +47,10 @@ FIELDS: Any = "x-loader-fields"
 
 RENAMED: Any = "x-loader-renamed"
 """Hint of a table: fields with a name of their own, since they would share a column; each as its path and that name."""
+
+
+TOLD: Any = "x-loader-told"
+"""Hint of a table: what was told of its columns, and is not told again; each as a column and its change."""
 
 
 class UnsettledError(Exception):
@@ -51,6 +70,8 @@ class Watch:
     """Fields that are configured as timestamps: numbers in them are seconds since 1970."""
     renamed: dict[str, dict[Path, str]] = field(default_factory=dict)
     """What has other names already, by table, in rows that are to be normalized once more."""
+    lossy: set[tuple[str, str, str]] = field(default_factory=set)
+    """What is not loaded as the API has it, though all is well: table, column and what happens to its values."""
     changes: list[dict[str, Any]] = field(default_factory=list)
     """What the last package changes: columns that are new, split or widened, fields that were renamed."""
 
@@ -62,11 +83,12 @@ _noted: ContextVar[dict[str, set[str]] | None] = ContextVar("noted", default=Non
 @contextmanager
 def watching(watch: Watch) -> Iterator[None]:
     """Do packages that are normalized within again where that is needed."""
-    token = _watch.set(watch)
+    tokens = _watch.set(watch), finer.set(set())
     try:
         yield
     finally:
-        _watch.reset(token)
+        _watch.reset(tokens[0])
+        finer.reset(tokens[1])
 
 
 def install() -> None:
@@ -75,11 +97,28 @@ def install() -> None:
     helpers.normalize_table_identifier = _normalize_table_identifier
     JsonLItemsNormalizer._infer_column_type = _infer_column_type  # type: ignore[method-assign]  # noqa: SLF001 - see docs/dlt.md
     JsonLItemsNormalizer._coerce_row = _coerce_row  # type: ignore[method-assign]  # noqa: SLF001 - the same
+    JsonLItemsNormalizer._filter_columns = _filter_columns  # type: ignore[method-assign]  # noqa: SLF001 - the same
+    # a schema_contract speaks of the API's fields, which have none of these names
+    importlib.import_module("dlt.common.schema.schema").is_dlt_table_or_column = _is_added  # type: ignore[attr-defined]
 
 
 _plain_identifier, _plain_table_identifier = helpers.normalize_identifier, helpers.normalize_table_identifier
 _plain_type = JsonLItemsNormalizer._infer_column_type  # noqa: SLF001 - see docs/dlt.md
 _plain_row = JsonLItemsNormalizer._coerce_row  # noqa: SLF001 - the same
+_plain_filter = JsonLItemsNormalizer._filter_columns  # noqa: SLF001 - the same
+
+
+def _is_added(name: str, normalized_dlt_prefix: str) -> bool:
+    return is_dlt_table_or_column(name, normalized_dlt_prefix) or name.startswith(ADDED) or name == deleted.COLUMN
+
+
+def _filter_columns(self: Any, filtered_columns: Any, row: Any) -> Any:
+    """Take out of a row what its table's contract discards; note what that was."""
+    watch = _watch.get()
+    if watch:
+        table = next(table for table, each in self._filtered_tables_columns.items() if each is filtered_columns)
+        watch.lossy.update((table, name, "discarded") for name in filtered_columns if row.get(name) is not None)
+    return _plain_filter(self, filtered_columns, row)
 
 
 def _infer_column_type(self: Any, v: Any, col_name: str, skip_preferred: bool = False) -> Any:  # noqa: FBT001, FBT002 - dlt's own
@@ -97,12 +136,16 @@ def _coerce_row(self: Any, table_name: str, parent_table: str, row: Mapping[str,
 
     dlt does not count digits: the package could never be written, or BigQuery would round.
     """
-    watch = _watch.get()
+    watch, spelled = _watch.get(), row
     for name in watch.moments if watch else ():
         column = self.naming.normalize_path(name)
         if column in row:
             row = {**row, column: as_moment(row[column])}
     values, partial = _plain_row(self, table_name, parent_table, row)
+    if watch and (texts := finer.get()):
+        cut = [name for name, value in values.items() if isinstance(value, datetime) and spelled[name] in texts]
+        watch.lossy.update((table_name, name, "cut") for name in cut)
+        texts.clear()
     if Decimal not in map(type, values.values()):
         return values, partial
     known: Any = self.schema.tables.get(table_name, {"columns": {}})
@@ -216,6 +259,7 @@ class _Package:
             for table in {table for table, _ in self._wider}:
                 self._put_wider(table, found)
         self._is_again = True
+        self._watch.lossy.clear()
         self._noted = defaultdict(set)
         token = _noted.set(self._noted)
         try:
@@ -252,7 +296,7 @@ class _Package:
             for columns in (partial["columns"] for partial in partials)
         ]
         new = told_of_new(updates, self._schema, self._watch.resource)
-        self._watch.changes = [*new, *widened, *self._told_of_names()]
+        self._watch.changes = [*new, *widened, *self._told_of_names(), *self._told_of_losses()]
         for file in self._history:
             self._rewrite(file, self._with_changes)
 
@@ -407,3 +451,11 @@ class _Package:
                     column = SEPARATOR.join(self._names(each) for each in (*path[:-1], name))
                     field = ".".join(path)
                     yield {"table": table, "column": column, "data_type": None, "change": "renamed", "field": field}
+
+    def _told_of_losses(self) -> Iterator[dict[str, Any]]:
+        for table, column, change in sorted(self._watch.lossy):
+            hints: Any = self._schema.tables[table]
+            if [column, change] not in hints.setdefault(TOLD, []):
+                hints[TOLD].append([column, change])
+                data_type = hints["columns"].get(column, {}).get("data_type")
+                yield {"table": table, "column": column, "data_type": data_type, "change": change}

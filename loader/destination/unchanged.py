@@ -37,6 +37,7 @@ class Unchanged:
         columns: Iterable[str],
         seen: Callable[[int], None],
         split: Sequence[str] = (),
+        contract: str = "",
     ) -> None:
         """Scan.
 
@@ -47,8 +48,10 @@ class Unchanged:
             columns: that the table must have; if one is gone, every row is staged, and brings it back.
             seen: called with the hash of each row's key.
             split: those with values that did not fit another column; such rows are staged, since they may fit now.
+            contract: what discards values of rows, if something does: without it, the rows are others.
         """
         self._names = key
+        self._contract = contract
         self._seen = seen
         self._known: Sequence[int] = ()
         self._marks = bytearray(MARKS // 8)
@@ -67,11 +70,14 @@ class Unchanged:
         """Tell whether a row is to be staged; it gets its hash then."""
         if not isinstance(row, dict) or any(row.get(name) is None for name in self._names):
             return True
-        text = key_hashes([{name: str(row[name]) for name in self._names}], self._names)[0] + content_hashes([row])[0]
+        content = [row, self._contract] if self._contract else row
+        text = (
+            key_hashes([{name: str(row[name]) for name in self._names}], self._names)[0] + content_hashes([content])[0]
+        )
         data = bytes.fromhex(text)
-        key, content = np.frombuffer(data, np.int64).tolist()
+        key, hashed = np.frombuffer(data, np.int64).tolist()
         self._seen(key)
-        if not self._is_marked(key) and self._knows(content):
+        if not self._is_marked(key) and self._knows(hashed):
             return False
         self._mark(key)
         row[COLUMN] = data

@@ -126,3 +126,14 @@ def test_the_sum_of_each_field_is_that_of_a_column_or_the_printed_line_cures_it(
     assert cured.current_pass is not None
     assert cured.current_pass["verified"] is True
     assert not wrong_sums(given, bigquery.rows(NAME), report.schema_changes, {})
+
+
+def test_rows_that_a_contract_discards_could_not_be_told_from_such_as_are_gone(given: Given) -> None:
+    given.api.rows = numbered({"a": 1})
+    given.hints["schema_contract"] = {"columns": "discard_row"}
+    loading = given.loading
+    loading.deleted_rows = "mark"
+    with pytest.raises(SettingsError, match="would be marked as gone"):
+        loading.run(NAME)
+    loading.deleted_rows = "keep"
+    assert loading.run(NAME).status == "complete"
