@@ -27,7 +27,7 @@ from dlt.normalize.normalize import Normalize, SubmitRV, remove_files_from_metri
 
 from loader import deleted
 from loader.columns import Split, is_data, splits, told_of_new
-from loader.exactness import as_moment, finer, has_room
+from loader.exactness import as_moment, has_room, is_finer
 from loader.fields import (
     ADDED,
     EMPTY,
@@ -41,6 +41,7 @@ from loader.fields import (
     with_new_names,
 )
 from loader.history import TABLE
+from loader.shortcut import CUT, Lossy, Shortcut, normalize
 
 FIELDS: Any = "x-loader-fields"
 """Hint of a table: names of fields as the API spells them, by what dlt makes of them, where that is not the same."""
@@ -70,8 +71,7 @@ class Watch:
     """Fields that are configured as timestamps: numbers in them are seconds since 1970."""
     renamed: dict[str, dict[Path, str]] = field(default_factory=dict)
     """What has other names already, by table, in rows that are to be normalized once more."""
-    lossy: set[tuple[str, str, str]] = field(default_factory=set)
-    """What is not loaded as the API has it, though all is well: table, column and what happens to its values."""
+    lossy: set[Lossy] = field(default_factory=set)
     changes: list[dict[str, Any]] = field(default_factory=list)
     """What the last package changes: columns that are new, split or widened, fields that were renamed."""
 
@@ -83,12 +83,11 @@ _noted: ContextVar[dict[str, set[str]] | None] = ContextVar("noted", default=Non
 @contextmanager
 def watching(watch: Watch) -> Iterator[None]:
     """Do packages that are normalized within again where that is needed."""
-    tokens = _watch.set(watch), finer.set(set())
+    token = _watch.set(watch)
     try:
         yield
     finally:
-        _watch.reset(tokens[0])
-        finer.reset(tokens[1])
+        _watch.reset(token)
 
 
 def install() -> None:
@@ -97,6 +96,7 @@ def install() -> None:
     helpers.normalize_table_identifier = _normalize_table_identifier
     JsonLItemsNormalizer._infer_column_type = _infer_column_type  # type: ignore[method-assign]  # noqa: SLF001 - see docs/dlt.md
     JsonLItemsNormalizer._coerce_row = _coerce_row  # type: ignore[method-assign]  # noqa: SLF001 - the same
+    JsonLItemsNormalizer._normalize_chunk = _normalize_chunk  # type: ignore[method-assign]  # noqa: SLF001 - the same
     JsonLItemsNormalizer._filter_columns = _filter_columns  # type: ignore[method-assign]  # noqa: SLF001 - the same
     # a schema_contract speaks of the API's fields, which have none of these names
     importlib.import_module("dlt.common.schema.schema").is_dlt_table_or_column = _is_added  # type: ignore[attr-defined]
@@ -106,6 +106,7 @@ _plain_identifier, _plain_table_identifier = helpers.normalize_identifier, helpe
 _plain_type = JsonLItemsNormalizer._infer_column_type  # noqa: SLF001 - see docs/dlt.md
 _plain_row = JsonLItemsNormalizer._coerce_row  # noqa: SLF001 - the same
 _plain_filter = JsonLItemsNormalizer._filter_columns  # noqa: SLF001 - the same
+_plain_chunk = JsonLItemsNormalizer._normalize_chunk  # noqa: SLF001 - the same
 
 
 def _is_added(name: str, normalized_dlt_prefix: str) -> bool:
@@ -142,10 +143,9 @@ def _coerce_row(self: Any, table_name: str, parent_table: str, row: Mapping[str,
         if column in row:
             row = {**row, column: as_moment(row[column])}
     values, partial = _plain_row(self, table_name, parent_table, row)
-    if watch and (texts := finer.get()):
-        cut = [name for name, value in values.items() if isinstance(value, datetime) and spelled[name] in texts]
-        watch.lossy.update((table_name, name, "cut") for name in cut)
-        texts.clear()
+    if watch:
+        cut = (name for name, value in values.items() if isinstance(value, datetime) and is_finer(spelled.get(name)))
+        watch.lossy.update((table_name, name, CUT) for name in cut)
     if Decimal not in map(type, values.values()):
         return values, partial
     known: Any = self.schema.tables.get(table_name, {"columns": {}})
@@ -162,6 +162,29 @@ def _coerce_row(self: Any, table_name: str, parent_table: str, row: Mapping[str,
         if new:
             added[variant] = new
     return values, {**(partial or known), "columns": added} if added else partial
+
+
+def _normalize_chunk(
+    self: Any,
+    root_table_name: str,
+    items: list[Any],
+    may_have_pua: bool,  # noqa: FBT001 - dlt's own
+    skip_write: bool,  # noqa: FBT001 - the same
+) -> Any:
+    """Let the rows of a page take the short way that can; none with values that JSON has no kind for."""
+    watch = _watch.get()
+    table = self.schema.naming.normalize_table_identifier(root_table_name)
+    if watch is None or may_have_pua or skip_write or self.schema._compiled_excludes or table not in self.schema.tables:  # noqa: SLF001 - see docs/dlt.md
+        return _plain_chunk(self, root_table_name, items, may_have_pua, skip_write)
+    shortcuts = vars(self).setdefault("shortcuts", {})
+    if table not in shortcuts:
+        moments = [self.naming.normalize_path(name) for name in watch.moments]
+        shortcuts[table] = Shortcut(self, table, moments, watch.lossy)
+
+    def own_way(item: Any) -> Any:
+        return _plain_chunk(self, root_table_name, [item], may_have_pua, skip_write)
+
+    return normalize(items, shortcuts[table], own_way)
 
 
 def _is_too_long(self: Any, column: Mapping[str, Any], number: Decimal) -> bool:
