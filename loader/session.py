@@ -185,10 +185,10 @@ class Session(requests.Session):
 
     def merge_environment_settings(self, url: Any, *args: Any, **kwargs: Any) -> Any:
         """Give proxies and certificates, as the inner session has them for a host; asked for once."""
-        host = urlsplit(url).netloc, *map(repr, args)
-        if host not in self._environment:
-            self._environment[host] = self.inner.merge_environment_settings(url, *args, **kwargs)
-        return {**self._environment[host]}
+        asked = urlsplit(url)[:2], *map(repr, args)
+        if asked not in self._environment:
+            self._environment[asked] = self.inner.merge_environment_settings(url, *args, **kwargs)
+        return {**self._environment[asked]}
 
     def send(self, request: PreparedRequest, **kwargs: Any) -> Response:
         """Send a request, and again as the policy has it.

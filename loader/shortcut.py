@@ -68,14 +68,18 @@ class Shortcut:
         self._names = names
         self._top = Level((), names._get_table_nesting_level(table, names.max_nesting))  # noqa: SLF001 - see docs/dlt.md
         self._owners: dict[str | tuple[str, ...], tuple[tuple[str, ...], str]] = {}
-        self._own_way = {*own_way, names.c_dlt_id, names.c_dlt_load_id}
+        self._of_dlt = (names.c_dlt_id, names.c_dlt_load_id)
+        self._own_way = {*own_way, *self._of_dlt}
+        self._is_begun = False
         self._keys = {*names._get_primary_key(table)}  # noqa: SLF001 - the same
 
     def row(self, item: Any) -> dict[str, Any] | None:
         """Give the row as it is to be written; None if it must go dlt's own way."""
         row: dict[str, Any] = {}
+        # the first row of a table gives it the columns that are dlt's
+        self._is_begun = self._is_begun or all(self._hints(column) for column in self._of_dlt)
         try:
-            if not isinstance(item, dict) or not _put(item, self._top, row, self._learn):
+            if not self._is_begun or not isinstance(item, dict) or not _put(item, self._top, row, self._learn):
                 return None
         except (ValueError, SyntaxError):
             # it does not fit into its column; dlt makes it another one
@@ -114,8 +118,8 @@ class Shortcut:
 
     def _step(self, column: str, value: Any) -> Step | None:
         normalizer = self._normalizer
-        hints: Any = normalizer.schema.tables[self._table]["columns"].get(column, {})
-        if not utils.is_complete_column(hints):
+        hints = self._hints(column)
+        if not hints:
             return None
         if value is None:
             return (None, None, None) if utils.is_nullable_column(hints) else None
@@ -126,6 +130,11 @@ class Shortcut:
         if not is_known or wanted in ITS_OWN_WAY or column in self._keys:
             return None
         return (column, self._change(hints, wanted, kind), None)
+
+    def _hints(self, column: str) -> Any:
+        """Give what the schema says of a column; nothing where it has no type yet."""
+        hints = self._normalizer.schema.tables[self._table]["columns"].get(column, {})
+        return hints if utils.is_complete_column(hints) else {}
 
     def _change(self, hints: Mapping[str, Any], wanted: str, kind: str) -> Callable[[Any], Any]:
         change = partial(self._normalizer._coerce_type, wanted, kind)  # noqa: SLF001 - see docs/dlt.md

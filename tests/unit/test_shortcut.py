@@ -8,7 +8,7 @@ from dlt.common.configuration.container import Container
 from dlt.common.destination import DestinationCapabilitiesContext
 from dlt.common.schema import Schema
 from dlt.normalize.items_normalizers.jsonl import JsonLItemsNormalizer
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from loader import exactness, retyping
@@ -39,7 +39,7 @@ class Config:
     destination_capabilities.update(supported_merge_strategies=["upsert"])
 
 
-def schema_of_contacts() -> Schema:
+def schema_of_contacts(*, is_complete: bool = False) -> Schema:
     schema = Schema("analytics")
     table: Any = {
         "name": TABLE,
@@ -53,6 +53,8 @@ def schema_of_contacts() -> Schema:
             "paid": {"name": "paid", "data_type": "decimal"},
         },
     }
+    if is_complete:
+        table["columns"]["id"]["data_type"] = "bigint"
     schema.update_table(table)
     return schema
 
@@ -66,9 +68,9 @@ def _as_in_a_run() -> Iterator[None]:
         yield
 
 
-def normalized(pages: list[list[Any]], *, shortly: bool) -> tuple[list[Any], Any, list[Any]]:
+def normalized(pages: list[list[Any]], *, shortly: bool, is_complete: bool = False) -> tuple[list[Any], Any, list[Any]]:
     """Normalize pages; give the rows that were written, the schema, and the rows that went dlt's own way."""
-    written, schema, own_way = Written(), schema_of_contacts(), []
+    written, schema, own_way = Written(), schema_of_contacts(is_complete=is_complete), []
     normalizer: Any = JsonLItemsNormalizer(written, None, None, schema, "1700000000.0", Config())  # type: ignore[arg-type]
     ways: Any = retyping
     plain = ways._plain_chunk  # noqa: SLF001 - to count what goes through it
@@ -116,10 +118,11 @@ ROWS = st.builds(lambda key, rest: {"id": key, **rest}, st.integers(0, 9), st.di
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.lists(st.lists(ROWS, max_size=4), max_size=4))
-def test_rows_and_schema_are_those_of_dlts_own_way(pages: list[list[Any]]) -> None:
-    plain = _attempt(pages, shortly=False)
-    short = _attempt(pages, shortly=True)
+@given(st.lists(st.lists(ROWS, max_size=4), max_size=4), st.booleans())
+@example([[{"id": 1}]], True)  # noqa: FBT003 - drawn
+def test_rows_and_schema_are_those_of_dlts_own_way(pages: list[list[Any]], is_complete: bool) -> None:  # noqa: FBT001 - drawn
+    plain = _attempt(pages, shortly=False, is_complete=is_complete)
+    short = _attempt(pages, shortly=True, is_complete=is_complete)
     if isinstance(plain, Exception):
         assert type(short) is type(plain)
         return
@@ -127,9 +130,9 @@ def test_rows_and_schema_are_those_of_dlts_own_way(pages: list[list[Any]]) -> No
     assert short[:2] == plain[:2]
 
 
-def _attempt(pages: list[list[Any]], *, shortly: bool) -> Any:
+def _attempt(pages: list[list[Any]], **how: bool) -> Any:
     try:
-        return normalized(pages, shortly=shortly)
+        return normalized(pages, **how)
     except Exception as error:  # noqa: BLE001 - the other way must fail in the same way
         return error
 
