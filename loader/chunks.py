@@ -17,6 +17,7 @@ from loader.column_watch import Columns
 from loader.deadline import Deadline
 from loader.destination import Destination
 from loader.failures import destination_errors, explained
+from loader.fields import with_own_names
 from loader.history import TABLE, passes
 from loader.lease import Lease
 from loader.log import logger
@@ -205,6 +206,9 @@ class Chunks:
         history = passes(self._chosen.resource, lambda: reader.completed, self._report.schema_changes)
         main = source.resources[self._chosen.resource]
         reader.folds = self._destination.folds(main) or self._chosen.marks or self._columns.are_split()
+        main.add_map(with_own_names)
+        # one that is no longer configured would hold on: dlt keeps it with the table
+        main.apply_hints(schema_contract=main.schema_contract or "evolve")
         self._destination.adapt(main, marks=self._chosen.marks)
         self._destination.adapt(history)
         source.resources.add(history)

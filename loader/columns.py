@@ -8,7 +8,7 @@ from dlt.common.schema import Schema
 from dlt.common.schema.utils import get_root_table
 from dlt.common.typing import VARIANT_FIELD_FORMAT
 
-from loader.fields import SEPARATOR
+from loader.fields import ADDED, SEPARATOR
 from loader.history import TABLE
 
 WIDER = {("bigint", "double"): "double", ("bigint", "decimal"): "decimal"}
@@ -16,10 +16,6 @@ WIDER = {("bigint", "double"): "double", ("bigint", "decimal"): "decimal"}
 
 DECIMAL: dict[str, Any] = {"data_type": "decimal", "precision": 38, "scale": 18}
 """Holds every integer of 64 bits, and floats with 18 digits behind the point, without changing them."""
-
-
-ADDED = ("_dlt_", "_loader_")
-"""How the names of columns begin that are none of the API's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,4 +124,7 @@ def _in_words(change: Mapping[str, Any]) -> str:
             f"{words} ({change['data_type']} and {change['variant_data_type']}); to cure it, put {change['fix']} into "
             f"the resource in source_config.py, then {change['then']}"
         )
-    return f"{words} ({change.get('data_type') or change.get('field')})"
+    return f"{words} ({_HOW.get(change['change']) or change.get('data_type') or change.get('field')})"
+
+
+_HOW = {"cut": "to microseconds: the API's values have more digits", "discarded": "as schema_contract has it"}

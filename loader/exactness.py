@@ -94,6 +94,11 @@ def _truth(number: float | Decimal) -> bool:
     return _same(bool(number), number in (0, 1))
 
 
+def _truth_of_text(text: str) -> bool:
+    # dlt takes yes, no, t, f, 1 and 0, too
+    return _same(text == "true", text in ("true", "false"))
+
+
 def _same(value: Value, is_the_same: bool) -> Value:  # noqa: FBT001 - an assertion
     if not is_the_same:
         raise ValueError("a column of this kind would change the value")
@@ -117,6 +122,17 @@ def has_room(number: Decimal, precision: int, scale: int) -> bool:
     """Tell whether a column of so many digits, `scale` of them behind the point, holds a number as it is."""
     exponent = number.as_tuple().exponent
     return isinstance(exponent, int) and -exponent <= scale and number.adjusted() < precision - scale
+
+
+LEAST_OF_FINER = len("20261124T120000.123456")
+
+_FINER = re.compile(r"[.,][0-9]{6}[0-9]*[1-9]")
+
+
+def is_finer(value: Any) -> bool:
+    """Tell whether a value that is read as a moment has more digits than a column of moments: 6 behind the point."""
+    # most are shorter, which costs less to find out
+    return isinstance(value, str) and len(value) > LEAST_OF_FINER and bool(_FINER.search(value))
 
 
 def as_moment(value: Any) -> Any:
@@ -156,6 +172,7 @@ COERCIONS: dict[tuple[str, str], Callable[[Any], Any]] = {
     ("decimal", "bigint"): _decimal,
     ("decimal", "double"): _decimal,
     ("decimal", "wei"): _decimal,
+    ("bool", "text"): _truth_of_text,
     ("bool", "bigint"): _truth,
     ("bool", "double"): _truth,
     ("bool", "decimal"): _truth,

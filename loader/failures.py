@@ -1,8 +1,12 @@
 """Whose fault it is when dlt fails: one of our errors, said so that a person can act on it."""
 
+import inspect
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
+import dlt
 import requests
 from dlt.common.schema.exceptions import DataValidationError
 from dlt.pipeline.exceptions import PipelineStepFailed
@@ -46,11 +50,13 @@ def explained(chosen: Plan) -> Iterator[None]:
             if isinstance(cause, DataValidationError):
                 raise SettingsError(
                     f"The rows do not fit the schema_contract of {chosen.resource}: {_broken(cause)}. "
-                    "Change the contract in source_config.py, or the columns that it allows."
+                    "Nothing of this chunk is loaded, and the place stays where it is. In source_config.py, let it in "
+                    f'with "evolve" for {cause.schema_entity} in the schema_contract, for one run; or keep it out with '
+                    '"discard_value".'
                 ) from failed
         if failed.step in {"load", "sync"}:
             raise destination_failed(causes[-1]) from failed
-        if failed.step == "normalize":
+        if failed.step == "normalize" and not _is_ours(causes[-1]):
             raise ApiError(
                 f"Rows of {chosen.resource} can't be brought into a table: {type(causes[-1]).__name__}. "
                 "A key that is missing or of another type than before does that. "
@@ -95,6 +101,13 @@ def destination_failed(cause: BaseException) -> DestinationError:
         f"The destination failed with {type(cause).__name__}{said}. The place stays where it is, and the next "
         f"run goes on there. {REFUSED if is_refused else LOOK}"
     )
+
+
+def _is_ours(error: BaseException) -> bool:
+    """Tell whether an error comes from our own code, and not through it from dlt's: then it is no fault of the rows."""
+    ours, theirs = (str(Path(inspect.getfile(module)).parent) for module in (reader, dlt))
+    files = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
+    return [file.startswith(ours) for file in files if file.startswith((ours, theirs))][-1:] == [True]
 
 
 def _broken(contract: DataValidationError) -> str:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
@@ -17,10 +18,20 @@ Names = Callable[[str], str]
 """Gives the name that dlt makes of one of the API's: `NamingConvention.normalize_path`."""
 
 EMPTY = "_empty"
-"""dlt's name of a field whose own is empty."""
+"""dlt's name of a field whose own is empty; here also of one that dlt's naming leaves nothing of, like `__`."""
 
 SEPARATOR = "__"
 """Between the names of an object and of a field in it, in a column's."""
+
+
+ADDED = ("_dlt_", "_loader_")
+"""How the names of columns begin that are none of the API's."""
+
+_TAKEN = re.compile(
+    f"({'|'.join(ADDED)}).*|_deleted_at|"
+    f".+{SEPARATOR}v_(text|double|bool|timestamp|bigint|binary|json|decimal|wei|date|time)"
+)
+"""Names of columns that dlt or the loader adds, of those for values that do not fit another column, too."""
 
 
 def columns_of(rows: Iterable[Any], names: Names) -> dict[Column, set[Path]]:
@@ -56,25 +67,53 @@ def split_numbers(rows: Iterable[Any], names: Names) -> set[Column]:
     return whole & others
 
 
+def is_taken(name: str) -> bool:
+    """Tell whether no field can have a column of this name."""
+    return bool(_TAKEN.fullmatch(name))
+
+
 def new_names(
-    columns: Mapping[Column, AbstractSet[Path]], names: Names, owners: Collection[Path] = ()
+    columns: Mapping[Column, AbstractSet[Path]],
+    names: Names,
+    owners: Collection[Path] = (),
+    ours: Collection[Path] = (),
 ) -> dict[Path, str]:
     """Give a name of its own to each field but one of those that collide: it depends on nothing but the field.
 
     The one that keeps the column is an owner; without one, the field that is spelled like it; else the first by name.
+    Of a column that dlt or the loader adds it is none.
 
     Args:
         columns: that rows become, with the fields that go into each.
         names: of the destination.
         owners: fields that had their columns before, or are part of the key.
+        ours: what is none of the API's in the rows.
     """
     renamed = {}
-    for column, paths in colliding(columns).items():
-        first = min(paths, key=lambda path: (path not in owners, path[-1] != column[-1], path))
-        for path in paths - {first}:
-            digest = hashlib.blake2b(json.dumps(path).encode(), digest_size=3).hexdigest()
-            renamed[path] = f"{_name(path[-1], names)}_{digest}"
+    for column, paths in columns.items():
+        if is_taken(column[-1]):
+            for path in paths - {*ours}:
+                renamed[path] = _new_name(path, _name(path[-1], names).lstrip("_"))
+        elif len(paths) > 1:
+            first = min(paths, key=lambda path: (path not in owners, path[-1] != column[-1], path))
+            for path in paths - {first}:
+                renamed[path] = _new_name(path, _name(path[-1], names))
     return renamed
+
+
+def _new_name(path: Path, name: str) -> str:
+    return f"{name}_{hashlib.blake2b(json.dumps(path).encode(), digest_size=3).hexdigest()}"
+
+
+OWN_NAMES = {name: _new_name((name,), name[1:]) for name in ("_dlt_id", "_loader_row_hash")}
+"""What a field is called whose name is one that the loader writes into rows before dlt normalizes them."""
+
+
+def with_own_names(row: Any) -> Any:
+    """Give a row with such fields under their new names."""
+    if not isinstance(row, dict) or row.keys().isdisjoint(OWN_NAMES.keys()):
+        return row
+    return {OWN_NAMES.get(name, name): value for name, value in row.items()}
 
 
 def with_new_names(value: Any, renamed: Mapping[Path, str], path: Path = ()) -> Any:
@@ -109,4 +148,4 @@ def _values(row: Any, names: Names) -> Iterator[tuple[Column, Path, Any]]:
 
 
 def _name(name: str, names: Names) -> str:
-    return names(name) if name.strip() else EMPTY
+    return (names(name) if name.strip() else EMPTY) or EMPTY

@@ -4,12 +4,14 @@ It costs nothing where all is well: the schema that dlt finds says whether a num
 of each field once in a package.
 """
 
+import importlib
 import os
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
@@ -17,22 +19,39 @@ from dlt.common.json import json
 from dlt.common.normalizers.json import helpers
 from dlt.common.normalizers.naming import NamingConvention
 from dlt.common.schema import Schema
+from dlt.common.schema.utils import is_dlt_table_or_column
 from dlt.common.storages import ParsedLoadJobFileName
 from dlt.common.typing import VARIANT_FIELD_FORMAT
 from dlt.normalize.items_normalizers.jsonl import JsonLItemsNormalizer
 from dlt.normalize.normalize import Normalize, SubmitRV, remove_files_from_metrics
 
+from loader import deleted
 from loader.columns import Split, is_data, splits, told_of_new
-from loader.exactness import as_moment, has_room
-from loader.fields import EMPTY, SEPARATOR, Column, Path, columns_of, new_names, with_new_names
+from loader.exactness import as_moment, has_room, is_finer
+from loader.fields import (
+    ADDED,
+    EMPTY,
+    OWN_NAMES,
+    SEPARATOR,
+    Column,
+    Path,
+    columns_of,
+    is_taken,
+    new_names,
+    with_new_names,
+)
 from loader.history import TABLE
-from loader.shortcut import Shortcut, normalize
+from loader.shortcut import CUT, Lossy, Shortcut, normalize
 
 FIELDS: Any = "x-loader-fields"
 """Hint of a table: names of fields as the API spells them, by what dlt makes of them, where that is not the same."""
 
 RENAMED: Any = "x-loader-renamed"
 """Hint of a table: fields with a name of their own, since they would share a column; each as its path and that name."""
+
+
+TOLD: Any = "x-loader-told"
+"""Hint of a table: what was told of its columns, and is not told again; each as a column and its change."""
 
 
 class UnsettledError(Exception):
@@ -52,6 +71,7 @@ class Watch:
     """Fields that are configured as timestamps: numbers in them are seconds since 1970."""
     renamed: dict[str, dict[Path, str]] = field(default_factory=dict)
     """What has other names already, by table, in rows that are to be normalized once more."""
+    lossy: set[Lossy] = field(default_factory=set)
     changes: list[dict[str, Any]] = field(default_factory=list)
     """What the last package changes: columns that are new, split or widened, fields that were renamed."""
 
@@ -77,12 +97,29 @@ def install() -> None:
     JsonLItemsNormalizer._infer_column_type = _infer_column_type  # type: ignore[method-assign]  # noqa: SLF001 - see docs/dlt.md
     JsonLItemsNormalizer._coerce_row = _coerce_row  # type: ignore[method-assign]  # noqa: SLF001 - the same
     JsonLItemsNormalizer._normalize_chunk = _normalize_chunk  # type: ignore[method-assign]  # noqa: SLF001 - the same
+    JsonLItemsNormalizer._filter_columns = _filter_columns  # type: ignore[method-assign]  # noqa: SLF001 - the same
+    # a schema_contract speaks of the API's fields, which have none of these names
+    importlib.import_module("dlt.common.schema.schema").is_dlt_table_or_column = _is_added  # type: ignore[attr-defined]
 
 
 _plain_identifier, _plain_table_identifier = helpers.normalize_identifier, helpers.normalize_table_identifier
 _plain_type = JsonLItemsNormalizer._infer_column_type  # noqa: SLF001 - see docs/dlt.md
 _plain_row = JsonLItemsNormalizer._coerce_row  # noqa: SLF001 - the same
+_plain_filter = JsonLItemsNormalizer._filter_columns  # noqa: SLF001 - the same
 _plain_chunk = JsonLItemsNormalizer._normalize_chunk  # noqa: SLF001 - the same
+
+
+def _is_added(name: str, normalized_dlt_prefix: str) -> bool:
+    return is_dlt_table_or_column(name, normalized_dlt_prefix) or name.startswith(ADDED) or name == deleted.COLUMN
+
+
+def _filter_columns(self: Any, filtered_columns: Any, row: Any) -> Any:
+    """Take out of a row what its table's contract discards; note what that was."""
+    watch = _watch.get()
+    if watch:
+        table = next(table for table, each in self._filtered_tables_columns.items() if each is filtered_columns)
+        watch.lossy.update((table, name, "discarded") for name in filtered_columns if row.get(name) is not None)
+    return _plain_filter(self, filtered_columns, row)
 
 
 def _infer_column_type(self: Any, v: Any, col_name: str, skip_preferred: bool = False) -> Any:  # noqa: FBT001, FBT002 - dlt's own
@@ -100,12 +137,15 @@ def _coerce_row(self: Any, table_name: str, parent_table: str, row: Mapping[str,
 
     dlt does not count digits: the package could never be written, or BigQuery would round.
     """
-    watch = _watch.get()
+    watch, spelled = _watch.get(), row
     for name in watch.moments if watch else ():
         column = self.naming.normalize_path(name)
         if column in row:
             row = {**row, column: as_moment(row[column])}
     values, partial = _plain_row(self, table_name, parent_table, row)
+    if watch:
+        cut = (name for name, value in values.items() if isinstance(value, datetime) and is_finer(spelled.get(name)))
+        watch.lossy.update((table_name, name, CUT) for name in cut)
     if Decimal not in map(type, values.values()):
         return values, partial
     known: Any = self.schema.tables.get(table_name, {"columns": {}})
@@ -139,7 +179,7 @@ def _normalize_chunk(
     shortcuts = vars(self).setdefault("shortcuts", {})
     if table not in shortcuts:
         moments = [self.naming.normalize_path(name) for name in watch.moments]
-        shortcuts[table] = Shortcut(self, table, moments)
+        shortcuts[table] = Shortcut(self, table, moments, watch.lossy)
 
     def own_way(item: Any) -> Any:
         return _plain_chunk(self, root_table_name, [item], may_have_pua, skip_write)
@@ -159,11 +199,11 @@ def _is_too_long(self: Any, column: Mapping[str, Any], number: Decimal) -> bool:
 
 
 def _normalize_identifier(schema: Schema, naming: NamingConvention, identifier: str) -> str:
-    return _note(identifier, _plain_identifier(schema, naming, identifier))
+    return _note(identifier, _plain_identifier(schema, naming, identifier) or EMPTY)
 
 
 def _normalize_table_identifier(schema: Schema, naming: NamingConvention, table_name: str) -> str:
-    return _note(table_name, _plain_table_identifier(schema, naming, table_name))
+    return _note(table_name, _plain_table_identifier(schema, naming, table_name) or EMPTY)
 
 
 def _note(spelled: str, name: str) -> str:
@@ -242,6 +282,7 @@ class _Package:
             for table in {table for table, _ in self._wider}:
                 self._put_wider(table, found)
         self._is_again = True
+        self._watch.lossy.clear()
         self._noted = defaultdict(set)
         token = _noted.set(self._noted)
         try:
@@ -278,7 +319,7 @@ class _Package:
             for columns in (partial["columns"] for partial in partials)
         ]
         new = told_of_new(updates, self._schema, self._watch.resource)
-        self._watch.changes = [*new, *widened, *self._told_of_names()]
+        self._watch.changes = [*new, *widened, *self._told_of_names(), *self._told_of_losses()]
         for file in self._history:
             self._rewrite(file, self._with_changes)
 
@@ -338,7 +379,7 @@ class _Package:
         has_more = False
         for table in self._files if self._may_collide() else ():
             columns, owners = self._with_owners(table, columns_of(self._rows(table), self._names))
-            renamed = new_names(columns, self._names, owners)
+            renamed = new_names(columns, self._names, owners, [(name,) for name in OWN_NAMES])
             has_more |= bool(renamed)
             self._rename(table, renamed)
         return has_more
@@ -346,6 +387,9 @@ class _Package:
     def _may_collide(self) -> bool:
         """Tell whether two fields may share a column, by nothing but the names that there are."""
         for name, spelled in self._noted.items():
+            # of an object's field it is the end of its column's name
+            if not spelled <= OWN_NAMES.keys() and (is_taken(name) or is_taken(f"x{SEPARATOR}{name}")):
+                return True
             known = {each for table in self._files for each in self._known_as(table, name)}
             if len(known | spelled) > 1 or (SEPARATOR in name and set(name.split(SEPARATOR)) <= self._noted.keys()):
                 return True
@@ -371,7 +415,7 @@ class _Package:
         owners = {path for paths in columns.values() for path in paths if path[-1] in self._watch.keys}
         for column, paths in columns.items():
             place: Any = self._before.tables.get(SEPARATOR.join([table, *column[:-1]]), {"columns": {}})
-            if "data_type" not in place["columns"].get(column[-1], {}):
+            if is_taken(column[-1]) or "data_type" not in place["columns"].get(column[-1], {}):
                 continue
             path = min(paths)
             known = {(*path[:-1], spelled) for spelled in self._known_as(table, self._names(path[-1]))}
@@ -419,9 +463,22 @@ class _Package:
         ]
 
     def _told_of_names(self) -> Iterator[dict[str, Any]]:
+        for table in self._files:
+            before: Any = self._before.tables.get(table, {"columns": {}})
+            for spelled, column in OWN_NAMES.items():
+                if column in self._noted and column not in before["columns"]:
+                    yield {"table": table, "column": column, "data_type": None, "change": "renamed", "field": spelled}
         for table, renamed in self._renamed.items():
             for path, name in sorted(renamed.items()):
                 if path not in self._known[table]:
                     column = SEPARATOR.join(self._names(each) for each in (*path[:-1], name))
                     field = ".".join(path)
                     yield {"table": table, "column": column, "data_type": None, "change": "renamed", "field": field}
+
+    def _told_of_losses(self) -> Iterator[dict[str, Any]]:
+        for table, column, change in sorted(self._watch.lossy):
+            hints: Any = self._schema.tables[table]
+            if [column, change] not in hints.setdefault(TOLD, []):
+                hints[TOLD].append([column, change])
+                data_type = hints["columns"].get(column, {}).get("data_type")
+                yield {"table": table, "column": column, "data_type": data_type, "change": change}

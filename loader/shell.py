@@ -23,6 +23,12 @@ from loader.settings import Settings, read
 from loader.status import status
 from loader.terminal import Terminal
 
+LOAD_ONLY = ("restart", "sweep", "accept_deletes")
+"""Options that say how a pass begins."""
+
+LOOKS = ("check", "status", "schedules")
+"""Options that load nothing."""
+
 
 def main(arguments: list[str], clock: Clock | None = None) -> int:
     """Do what the arguments say; give the exit code."""
@@ -37,7 +43,7 @@ def main(arguments: list[str], clock: Clock | None = None) -> int:
         return _show(lambda: _status(options.resources), terminal, terminal.status)
     if options.check:
         return _check(options.resources, terminal, clock or SystemClock())
-    begins_with = {name: getattr(options, name) for name in ("restart", "sweep", "accept_deletes")}
+    begins_with = {name: getattr(options, name) for name in LOAD_ONLY}
     return _load(options.resources, terminal, clock or SystemClock(), begins_with)
 
 
@@ -48,15 +54,23 @@ def _options(arguments: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("resources", nargs="*", metavar="RESOURCE", help="all of them, if none is named")
     parser.add_argument("--restart", action="store_true", help="forget where to go on, and read everything again")
-    parser.add_argument("--check", action="store_true", help="look what would cost rows later, and load nothing")
     parser.add_argument("--sweep", action="store_true", help="read everything beside the incremental cursor")
     parser.add_argument("--accept-deletes", action="store_true", help="let any number of rows be marked as deleted")
-    parser.add_argument(
+    looks = parser.add_mutually_exclusive_group()
+    looks.add_argument("--check", action="store_true", help="look what would cost rows later, and load nothing")
+    looks.add_argument(
         "--status", action="store_true", help="show what is committed, of RESOURCE its columns too, and load nothing"
     )
-    parser.add_argument("--schedules", action="store_true", help="print a cron line per resource")
+    looks.add_argument("--schedules", action="store_true", help="print a cron line per resource")
     parser.add_argument("--json", action="store_true", help="print one JSON object a line, and nothing else")
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    look = next((name for name in LOOKS if getattr(options, name)), None)
+    unused = [f"--{name.replace('_', '-')}" for name in LOAD_ONLY if look and getattr(options, name)]
+    if look == "schedules" and options.resources:
+        unused.append("RESOURCE")
+    if unused:
+        parser.error(f"{', '.join(unused)}: not allowed with --{look}, which loads nothing")
+    return options
 
 
 def _show(work: Callable[[], dict[str, Any]], terminal: Terminal, show: Callable[[dict[str, Any]], None]) -> int:

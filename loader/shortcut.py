@@ -5,6 +5,7 @@ in it, is asked once here; a row with anything new in it goes dlt's own way.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from functools import partial
 from typing import Any
 
@@ -12,8 +13,16 @@ from dlt.common.schema import utils
 from dlt.common.time import normalize_timezone
 from dlt.normalize.items_normalizers.jsonl import JsonLItemsNormalizer
 
+from loader.exactness import is_finer
+
 ITS_OWN_WAY = {"decimal", "wei", "json"}
 """What becomes a value of these types, in dlt's words, may depend on more than its kind."""
+
+Lossy = tuple[str, str, str]
+"""What is not loaded as the API has it, though all is well: table, column and what happens to its values."""
+
+CUT = "cut"
+"""What becomes of a moment with more digits than its column has; dlt's own way takes note of the first one."""
 
 Update = dict[str, Any]
 """Changes of a schema, by table."""
@@ -37,17 +46,25 @@ class Level:
 class Shortcut:
     """The short way of the rows of one table, in one package."""
 
-    def __init__(self, normalizer: JsonLItemsNormalizer, table: str, own_way: Sequence[str]) -> None:
+    def __init__(
+        self,
+        normalizer: JsonLItemsNormalizer,
+        table: str,
+        own_way: Sequence[str],
+        lossy: AbstractSet[tuple[str, str, str]] = frozenset(),
+    ) -> None:
         """Begin without knowing anything.
 
         Args:
             normalizer: dlt's, for the package.
             table: its name, normalized.
             own_way: columns whose values dlt must see.
+            lossy: what is noted by now of values that are not loaded as the API has them: table, column, and how.
         """
         names: Any = normalizer.schema.data_item_normalizer
         self._normalizer: Any = normalizer
         self._table = table
+        self._lossy = lossy
         self._names = names
         self._top = Level((), names._get_table_nesting_level(table, names.max_nesting))  # noqa: SLF001 - see docs/dlt.md
         self._owners: dict[str | tuple[str, ...], tuple[tuple[str, ...], str]] = {}
@@ -125,7 +142,14 @@ class Shortcut:
             return change
         override = self._normalizer._timezone_override  # noqa: SLF001 - the same
         has_timezone = hints.get("timezone", True) if override is None else override
-        return lambda value: normalize_timezone(change(value), has_timezone)
+        noted = (self._table, hints["name"], CUT)
+
+        def moment(value: Any) -> Any:
+            if is_finer(value) and noted not in self._lossy:
+                raise ValueError(value)
+            return normalize_timezone(change(value), has_timezone)
+
+        return moment
 
 
 def normalize(items: Sequence[Any], shortcut: Shortcut, own_way: Callable[[Any], Update]) -> Update:

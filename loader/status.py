@@ -12,10 +12,11 @@ from dlt.pipeline.state_sync import load_pipeline_state_from_destination
 
 from loader import dlt_settings
 from loader.clock import SystemClock
-from loader.columns import ADDED, is_data
+from loader.columns import is_data
 from loader.deadline import Deadline
 from loader.destination import Destination, open_destination
 from loader.failures import destination_errors
+from loader.fields import ADDED
 from loader.lease import Gate
 from loader.place import Record, shown
 from loader.settings import Settings

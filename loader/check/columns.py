@@ -31,12 +31,13 @@ def find_fields(asking: Asking, look: Look, names: Names) -> None:
             paste.columns(asking.chosen, {name: {"data_type": "double"} for name in split}),
         )
     if renamed := renamed_fields(asking, look, names):
-        shared = colliding(columns_of(look.rows, names)).values()
-        fields = " and ".join(".".join(path) for paths in shared for path in sorted(paths))
+        shared = {path for paths in colliding(columns_of(look.rows, names)).values() for path in paths}
+        fields = " and ".join(".".join(path) for path in sorted(shared | renamed.keys()))
         given = ", ".join(f"{'.'.join(path)} as {name}" for path, name in sorted(renamed.items()))
         asking.find(
             "names_collide",
-            f"{fields} would share a column. The loader keeps both, {given}; this line gives another name.",
+            f"{fields} would share a column, with each other or with what dlt and the loader add. The loader keeps "
+            f"all, {given}; this line gives another name.",
             _renaming(asking, renamed),
         )
 
@@ -45,5 +46,6 @@ def _renaming(asking: Asking, renamed: Mapping[Path, str]) -> paste.Line | None:
     """Give the line that renames fields; None where they are deeper in the row, or other steps stand there."""
     if any(len(path) > 1 for path in renamed) or paste.has_steps(asking.chosen):
         return None
-    moved = ", ".join(f"{literal(f'{path[0]}_2')}: row.pop({literal(path[0])}, None)" for path in sorted(renamed))
+    others = {path[0]: f"{path[0].lstrip('_')}_2" for path in sorted(renamed)}
+    moved = ", ".join(f"{literal(other)}: row.pop({literal(name)}, None)" for name, other in others.items())
     return {"processing_steps": [{"map": Code(f"lambda row: {{{moved}, **row}}")}]}

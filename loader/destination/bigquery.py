@@ -99,7 +99,17 @@ class BigQuery:
             sql.native_connection.try_out(_making(sql))
 
     def adapt(self, resource: DltResource, *, marks: bool = False) -> None:
-        """Let the row that was read last win where a key is there twice."""
+        """Let the row that was read last win where a key is there twice.
+
+        Raises:
+            SettingsError: rows that are gone are to be marked, and nothing would tell them from discarded ones.
+        """
+        if marks and "discard_row" in str(resource.schema_contract):
+            raise SettingsError(
+                f'The schema_contract of {resource.name} says "discard_row", and DELETED_ROWS is "mark": a row that is '
+                'discarded would be marked as gone. In source_config.py, set one to "discard_value", or the other to '
+                '"keep".'
+            )
         if marks:
             deleted.hint(resource)
         hints = resource.compute_table_schema() if not callable(resource.write_disposition) else {}

@@ -129,8 +129,15 @@ class Bucket:
             columns = self._client.schema.get_table_columns(name) if name in self._client.schema.tables else ()
             seen = self._seen.add if self._seen else lambda _: None
             split = [split.variant for split in splits(self._client.schema) if split.table == name]
+            contract = str(resource.schema_contract)
             self._unchanged = unchanged_rows.Unchanged(
-                self._client.place(name), self._client.staged(name), key, columns, seen, split
+                self._client.place(name),
+                self._client.staged(name),
+                key,
+                columns,
+                seen,
+                split,
+                contract if "discard_value" in contract else "",
             )
         return self._unchanged
 

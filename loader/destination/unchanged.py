@@ -41,6 +41,7 @@ class Unchanged:
         columns: Iterable[str],
         seen: Callable[[int], None],
         split: Sequence[str] = (),
+        contract: str = "",
     ) -> None:
         """Scan.
 
@@ -51,8 +52,10 @@ class Unchanged:
             columns: that the table must have; if one is gone, every row is staged, and brings it back.
             seen: called with the hash of each row's key.
             split: those with values that did not fit another column; such rows are staged, since they may fit now.
+            contract: what discards values of rows, if something does: without it, the rows are others.
         """
         self._names = key
+        self._contract = contract
         self._seen = seen
         self._known: Sequence[int] = ()
         self._marks = bytearray(MARKS // 8)
@@ -71,10 +74,11 @@ class Unchanged:
         """Tell whether a row is to be staged; it gets its hash then."""
         if not isinstance(row, dict) or any(row.get(name) is None for name in self._names):
             return True
-        data = digest([str(row[name]) for name in self._names]) + digest(row)
-        key, content = HALVES.unpack(data)
+        content = [row, self._contract] if self._contract else row
+        data = digest([str(row[name]) for name in self._names]) + digest(content)
+        key, hashed = HALVES.unpack(data)
         self._seen(key)
-        if not self._is_marked(key) and self._knows(content):
+        if not self._is_marked(key) and self._knows(hashed):
             return False
         self._mark(key)
         # as dlt reads binary values from JSON

@@ -85,11 +85,16 @@ def test_what_no_column_holds_is_kept_and_told_until_it_is_cured(given: Given, b
 def test_whole_numbers_become_decimals_where_the_line_says_so_and_names_of_lists_do_not_collide(
     given: Given, bigquery: BigQueryPlace
 ) -> None:
-    given.api.rows = numbered({"price": 2**53 + 1, "tags": [{"Name": 1, "name": 2}], "Tags": [3]})
+    taken = {"_dlt_id": 5, "_dlt_load_id": 6, "_dlt_parent_id": 7}
+    given.api.rows = numbered({"price": 2**53 + 1, "tags": [{"Name": 1, "name": 2, **taken}], "Tags": [3], **taken})
     report = given.loading.run(NAME)
     fields = {each["field"]: each["column"] for each in report.schema_changes if each["change"] == "renamed"}
-    assert fields.keys() == {"Tags", "tags.Name"}
+    assert fields.keys() == {"Tags", "tags.Name", *taken, *(f"tags.{name}" for name in taken)}
     (item,) = bigquery.rows(f"{NAME}__tags")
+    (row,) = bigquery.rows(NAME)
+    for name, value in taken.items():
+        assert row[fields[name]] == item[fields[f"tags.{name}"].split("__", 1)[1]] == value
+    assert item["_dlt_parent_id"] == row["_dlt_id"]
     assert (item["name"], item[fields["tags.Name"].rsplit("__", 1)[1]]) == (2, 1)
     assert [row["value"] for row in bigquery.rows(f"{NAME}__{fields['Tags']}")] == [3]
 
@@ -121,3 +126,14 @@ def test_the_sum_of_each_field_is_that_of_a_column_or_the_printed_line_cures_it(
     assert cured.current_pass is not None
     assert cured.current_pass["verified"] is True
     assert not wrong_sums(given, bigquery.rows(NAME), report.schema_changes, {})
+
+
+def test_rows_that_a_contract_discards_could_not_be_told_from_such_as_are_gone(given: Given) -> None:
+    given.api.rows = numbered({"a": 1})
+    given.hints["schema_contract"] = {"columns": "discard_row"}
+    loading = given.loading
+    loading.deleted_rows = "mark"
+    with pytest.raises(SettingsError, match="would be marked as gone"):
+        loading.run(NAME)
+    loading.deleted_rows = "keep"
+    assert loading.run(NAME).status == "complete"

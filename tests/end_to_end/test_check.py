@@ -89,6 +89,10 @@ def collide(_: str, n: int, row: Row) -> None:
     row |= {"userId": n, "user_id": -n}
 
 
+def taken(_: str, n: int, row: Row) -> None:
+    row |= {"_dlt_id": n}
+
+
 CAPPED = '"paginator": {"type": "offset", "limit": 50},'
 UNTRUSTED = '"paginator": {"type": "offset", "limit": 100, "total_path": "not_told"},'
 SORTED = '"params": {"sort": "id"},'
@@ -160,6 +164,12 @@ HOSTILE = {
             "names_collide": '"processing_steps": [{"map": lambda row: {"userId_2": row.pop("userId", None), **row}}],'
         },
         edit=collide,
+    ),
+    "a name that the loader takes": Case(
+        findings={
+            "names_collide": '"processing_steps": [{"map": lambda row: {"dlt_id_2": row.pop("_dlt_id", None), **row}}],'
+        },
+        edit=taken,
     ),
 }
 CURES = {name: case for name, case in HOSTILE.items() if None not in case.findings.values()}

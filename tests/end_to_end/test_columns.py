@@ -13,8 +13,10 @@ from typing import Any
 
 import pytest
 
-from loader.columns import ADDED
+from loader.answers import answered
 from loader.destination.bucket import Bucket
+from loader.errors import SettingsError
+from loader.fields import ADDED
 from loader.report import Report
 from tests.end_to_end.support.given import NAME, Given, GivenRows, generated, numbered, wrong_sums
 from tests.end_to_end.support.tables import columns_of, rows_of
@@ -294,6 +296,60 @@ def test_the_key_keeps_its_column(given: Given) -> None:
     assert [(row["id"], row[renamed["column"]]) for row in rows_of(given.bucket, NAME)] == [(1, "a"), (2, "a")]
 
 
+TAKEN: Row = {
+    "_dlt_id": 11,
+    "_dltLoadId": 12,
+    "_loader_row_hash": 13,
+    "_loader_sequence": 14,
+    "_loaderOrigin": 15,
+    "_deleted_at": 16,
+}
+
+
+@pytest.mark.parametrize("disposition", DISPOSITIONS)
+@pytest.mark.parametrize("deleted_rows", ["keep", pytest.param("mark", marks=pytest.mark.long)])
+def test_a_field_that_is_called_like_what_dlt_or_the_loader_adds_gets_another_name(
+    given: Given, disposition: str, deleted_rows: str
+) -> None:
+    given.hints["write_disposition"] = disposition
+    given.api.rows = numbered(TAKEN, TAKEN)
+    loading = given.loading
+    loading.deleted_rows = deleted_rows
+    report = loading.run(NAME)
+    assert verdict(report) == (True, True)
+    fields = {each["field"]: each["column"] for each in told(report, "renamed")}
+    assert fields.keys() == TAKEN.keys()
+    given.api.rows = numbered(TAKEN, TAKEN, TAKEN)
+    again = loading.run(NAME)
+    assert (verdict(again), again.schema_changes) == ((True, True), [])
+    for field, value in TAKEN.items():
+        assert set(values(given, fields[field])) == {value}
+    kept = rows_of(given.bucket, NAME)
+    assert len({row["_dlt_id"] for row in kept}) == len(kept) == 3 + 2 * (disposition == "append")
+    assert {row.get("_deleted_at") for row in kept} == {None}
+
+
+@pytest.mark.parametrize("is_late", [pytest.param(False, marks=pytest.mark.long), True])
+def test_a_field_that_is_called_like_a_variant_keeps_its_values_beside_it(given: Given, *, is_late: bool) -> None:
+    rows: list[Row] = [{"p": 7, "p__v_text": "a"}, {"p": "seven", "p__v_text": "b"}]
+    (renamed,) = told(load(given, *rows[: 1 if is_late else 2]), "renamed")
+    report = load(given, *rows)
+    assert verdict(report) == (False, False)
+    assert (values(given, "p"), values(given, "p__v_text")) == ([7, None], [None, "seven"])
+    assert values(given, renamed["column"]) == ["a", "b"]
+
+
+@pytest.mark.parametrize("name", ["__", pytest.param("____", marks=pytest.mark.long)])
+def test_a_name_that_nothing_is_left_of_has_a_column(given: Given, name: str) -> None:
+    report = load(given, {name: 1, "": 2, "a": {name: 3, "b": 4}}, {"____b": 5, "b": 6})
+    assert verdict(report) == (True, True)
+    assert values(given, "_empty") == [2, None]
+    (column,) = (each["column"] for each in told(report, "renamed") if each["field"] == name)
+    assert values(given, column) == [1, None]
+    assert (values(given, "a___empty"), values(given, "a__b")) == ([3, None], [4, None])
+    assert sorted(value for row in rows_of(given.bucket, NAME) for value in row.values() if value in (5, 6)) == [5, 6]
+
+
 LONG = "string"
 MANY = {f"field_{number}": number for number in range(300)}
 
@@ -320,12 +376,12 @@ DRIFT = [
         ["added", "added", "renamed"], id="empty names"
     ),
     pytest.param(
-        {"a": 1}, {"a": 2, "b": 3}, {"schema_contract": {"columns": "discard_value"}}, {"a": "long"}, {"a": "long"}, [],
-        id="a contract that discards new columns"
+        {"a": 1}, {"a": 2, "b": 3}, {"schema_contract": {"columns": "discard_value"}}, {"a": "long"}, {"a": "long"},
+        ["discarded"], id="a contract that discards new columns"
     ),
     pytest.param(
-        {"a": 1}, {"a": 2.5}, {"schema_contract": {"data_type": "discard_value"}}, {"a": "long"}, {"a": "long"}, [],
-        id="a contract that discards other types"
+        {"a": 1}, {"a": 2.5}, {"schema_contract": {"data_type": "discard_value"}}, {"a": "long"}, {"a": "long"},
+        ["discarded"], id="a contract that discards other types"
     ),
 ]  # fmt: skip
 
@@ -341,6 +397,120 @@ def test_drift_is_loaded_as_the_contract_has_it_and_told_once(
     report = load(given, before, after)
     assert {name: kind for name, kind in table(given).items() if name != "id"} == then
     assert sorted(each["change"] for each in report.schema_changes) == changes
+
+
+@pytest.mark.parametrize(
+    ("contract", "then", "found"),
+    [
+        pytest.param({"columns": "freeze"}, {"a": 1, "b": 2}, "column b: columns is freeze", id="a new column"),
+        pytest.param(
+            "freeze", {"a": 1, "b": 2}, "column b: columns is freeze", id="all is frozen", marks=pytest.mark.long
+        ),
+        pytest.param(
+            {"data_type": "freeze"},
+            {"a": 1.5},
+            "column a__v_double: data_type is freeze",
+            id="a number",
+            marks=pytest.mark.long,
+        ),
+        pytest.param(
+            {"data_type": "freeze"},
+            {"a": "x"},
+            "column a__v_text: data_type is freeze",
+            id="another type",
+            marks=pytest.mark.long,
+        ),
+    ],
+)
+@pytest.mark.usefixtures("chunk_a_page")
+def test_what_a_contract_freezes_ends_the_run_and_says_what_lets_it_in(
+    given: Given, contract: Any, then: Row, found: str
+) -> None:
+    given.limit = 2
+    load(given, {"a": 1})
+    given.hints["schema_contract"] = contract
+    rows: list[Row] = [{"a": 7}, {"a": 8}, {"a": 9}, then]
+    with pytest.raises(SettingsError, match=f"{found}.*the place stays.*for one run") as raised:
+        load(given, *rows)
+    assert "discard_value" in str(raised.value)
+    assert values(given, "a") == [7, 8, 9]
+    given.hints["schema_contract"] = "evolve"
+    report = load(given, *rows)
+    assert report.current_pass is not None
+    assert (report.status, report.current_pass["rows"]) == ("complete", 4)
+    assert [each["id"] for each in rows_of(given.bucket, NAME)] == [1, 2, 3, 4]
+    given.hints["schema_contract"] = contract
+    assert load(given, *rows).status == "complete"
+
+
+def test_what_the_loader_adds_is_no_business_of_a_contract(given: Given) -> None:
+    given.hints["write_disposition"] = "append"
+    load(given, {"a": 1})
+    given.hints.update(write_disposition="merge", schema_contract="freeze")
+    loading = given.loading
+    loading.deleted_rows = "mark"
+    assert verdict(loading.run(NAME)) == (True, True)
+    assert loading.run(NAME).rows == 0
+
+
+@pytest.mark.parametrize(
+    ("contract", "after", "rows", "column"),
+    [
+        pytest.param({"columns": "discard_value"}, {"a": 2, "b": 3}, 2, "b", id="values of a new column"),
+        pytest.param(
+            {"columns": "discard_row"}, {"a": 2, "b": 3}, 1, "b", id="rows with a new column", marks=pytest.mark.long
+        ),
+        pytest.param(
+            {"data_type": "discard_value"},
+            {"a": 2.5},
+            2,
+            "a__v_double",
+            id="values of another type",
+            marks=pytest.mark.long,
+        ),
+        pytest.param({"data_type": "discard_row"}, {"a": "x"}, 1, "a__v_text", id="rows with another type"),
+    ],
+)
+def test_what_a_contract_discards_is_told_once_and_comes_when_it_is_lifted(
+    given: Given, contract: Any, after: Row, rows: int, column: str
+) -> None:
+    load(given, {"a": 0}, {"a": 0})
+    given.hints["schema_contract"] = contract
+    report = load(given, {"a": 1}, after)
+    assert report.schema_changes == [{"table": NAME, "column": column, "data_type": None, "change": "discarded"}]
+    # what is left out on purpose is not lost, but it is not counted as loaded
+    assert (report.rows, report.current_pass and report.current_pass["rows"], verdict(report)) == (
+        rows,
+        2,
+        (True, True),
+    )
+    assert values(given, "a") == [1, {2: after["a"] if "b" in after else None, 1: 0}[rows]]
+    assert load(given, {"a": 1}, after).schema_changes == []
+    del given.hints["schema_contract"]
+    load(given, {"a": 1}, after)
+    (last,) = (row for row in rows_of(given.bucket, NAME) if row["id"] == 2)
+    assert set(after.values()) <= set(last.values())
+
+
+PRECISE = "2026-11-24T12:00:00.123456789Z"
+
+
+@pytest.mark.parametrize(
+    "hints", [{}, pytest.param({"columns": {"at": {"data_type": "timestamp"}}}, marks=pytest.mark.long)]
+)
+def test_a_moment_with_more_digits_than_its_column_has_is_told_once(given: Given, hints: Row) -> None:
+    given.hints.update(hints)
+    report = load(given, {"at": "2026-11-24T12:00:00.123Z", "note": [1]}, {"at": "2026-11-24T12:00:00.123456000Z"})
+    assert not told(report, "cut")
+    report = load(given, {"at": PRECISE, "note": [1]}, {"at": PRECISE})
+    cut = {"table": NAME, "column": "at", "data_type": "timestamp", "change": "cut"}
+    assert (report.schema_changes, verdict(report)) == ([cut], (True, True))
+    assert {value.isoformat() for value in values(given, "at")} == {"2026-11-24T12:00:00.123456+00:00"}
+    assert not load(given, {"at": PRECISE}, {"at": PRECISE}, {"at": PRECISE}).schema_changes
+    given.hints["columns"] = {"at": {"data_type": "text"}}
+    shutil.rmtree(given.bucket / "analytics" / NAME)
+    given.loading.run(NAME, restart=True)
+    assert set(values(given, "at")) == {PRECISE}
 
 
 def test_changes_are_told_in_the_answer_in_one_line_of_the_log_and_in_the_history(
@@ -428,3 +598,19 @@ def test_a_date_in_a_column_of_numbers_is_told_as_split_and_keeps_no_other_text_
     last = load(given, {"p": 7}, {"p": "2026-11-24T12:00:00Z"}, {"p": "seven"})
     assert (last.status, table(given)) == ("complete", {"id": "long", "p": "long", "p__v_text": "string"})
     assert values(given, "p__v_text") == [None, "2026-11-24T12:00:00Z", "seven"]
+
+
+def test_a_defect_of_ours_while_normalizing_is_not_said_to_be_the_apis(
+    given: Given, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given.hints["columns"] = {"a": {"nullable": False}}
+    body, code = answered(lambda: load(given, {"a": None}).answer())
+    assert (body["error"]["type"], code) == ("api", 502)
+
+    def broken(_: Any) -> None:
+        raise KeyError("a name that is nowhere")
+
+    monkeypatch.setattr("loader.retyping.splits", broken)
+    body, code = answered(lambda: load(given, {"a": 1}).answer())
+    assert (body["error"]["type"], code) == ("defect", 500)
+    assert not rows_of(given.bucket, NAME)

@@ -102,6 +102,25 @@ def test_a_mistake_is_told_and_nothing_is_called(
 
 
 @pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--check", "--status"], "--status: not allowed with argument --check"),
+        (["teams", "--check", "--restart"], "--restart: not allowed with --check, which loads nothing"),
+        (["--status", "--sweep", "--accept-deletes"], "--sweep, --accept-deletes: not allowed with --status"),
+        (["--schedules", "teams"], "RESOURCE: not allowed with --schedules"),
+    ],
+)
+def test_what_goes_not_together_is_told_and_nothing_is_done(
+    api: SampleApi, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        shell.main(arguments)
+    captured = capsys.readouterr()
+    assert (captured.out, api.requests) == ("", [])
+    assert message in captured.err
+
+
+@pytest.mark.parametrize(
     ("arguments", "shown"),
     [
         pytest.param(["--schedules"], [f"{name}\t" for name in RESOURCES], id="schedules"),

@@ -89,14 +89,22 @@ def normalized(pages: list[list[Any]], *, shortly: bool, is_complete: bool = Fal
     return written.rows, schema.to_dict()["tables"], own_way
 
 
-MOMENTS = ["2026-11-24T10:00:00Z", "2026-11-24T10:00:00.123456+02:00", "2026-11-24T10:00:00", "2026-11-24", "no date"]
+MOMENTS = [
+    "2026-11-24T10:00:00Z",
+    "2026-11-24T10:00:00.123456789Z",
+    "2026-11-24T10:00:00.123456+02:00",
+    "2026-11-24T10:00:00",
+    "2026-11-24",
+    "no date",
+]
+FINER = "2026-11-24T10:00:00.123456789Z"
 SCALARS: st.SearchStrategy[Any] = st.one_of(
     st.none(),
     st.booleans(),
     st.integers(-(2**63), 2**63 - 1),
     st.floats(allow_nan=False, allow_infinity=False),
     st.text(max_size=3),
-    st.sampled_from([*MOMENTS, "0x00ff", "AAAA", "7", "007", "1.50"]),
+    st.sampled_from([*MOMENTS, FINER, "0x00ff", "AAAA", "7", "007", "1.50"]),
 )
 NAMES = st.sampled_from(
     ["userId", "user_id", "born_at", "seen_at", "extra", "hash", "paid", "Name", "a", "a__b", " ", ""]
@@ -135,6 +143,12 @@ def test_only_a_row_with_something_new_in_it_goes_dlts_own_way() -> None:
     written, _, own_way = normalized([rows, rows], shortly=True)
     assert own_way == [rows[0], rows[50]]
     assert [row["id"] for _, row in written] == [*range(100), *range(100)]
+
+
+def test_of_moments_with_more_digits_than_their_column_has_the_first_goes_dlts_own_way() -> None:
+    calm, fine = {"id": 1, "at": MOMENTS[0]}, {"id": 2, "at": FINER}
+    _, _, own_way = normalized([[calm, calm, fine, fine], [calm, fine]], shortly=True)
+    assert own_way == [calm, fine]
 
 
 @pytest.mark.parametrize(
