@@ -136,8 +136,23 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 @pytest.mark.parametrize("page", [pytest.param(page, id=page.name) for page in PAGES])
 def test_a_test_that_is_named_is_there(page: Path) -> None:
-    for test in re.findall(r"\b(?:unit|end_to_end)/\w+(?:/\w+)?\.py\b", page.read_text()):
-        assert (ROOT / "tests" / test).exists(), test
+    for file, test in re.findall(
+        r"\b((?:unit|end_to_end|benchmarks)/\w+(?:/\w+)?\.py)\b(?:::(\w+))?", page.read_text()
+    ):
+        assert re.search(rf"^def {test or '.*'}\(", (ROOT / "tests" / file).read_text(), re.MULTILINE), (file, test)
+
+
+def test_every_promise_of_the_readme_names_the_test_that_holds_it() -> None:
+    _, promised, elsewhere = (ROOT / "docs" / "promises.md").read_text().split(" | held by |\n|---|---|\n")
+    section = README.split("## What it promises, and what not\n")[1].split("\n## ")[0].partition("\n- ")[2]
+    without_links = re.sub(r" \(\[docs/.*?\)[^)]*\)", "", section)
+    rest = " ".join(without_links.replace("\n- ", "\n").split())
+    for words in re.findall(r"^\| (.*) \| `", promised, re.MULTILINE):
+        between, found, rest = rest.partition(words)
+        assert (found, between.strip(" .")) == (words, "")
+    assert rest == " webhooks; rotating refresh tokens."
+    for words in re.findall(r"^\| (.*) \| `", elsewhere, re.MULTILINE):
+        assert words in " ".join(README.split())
 
 
 @pytest.mark.parametrize(("name", "file", "test"), INSIDE_DLT)
