@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from dlt.sources.rest_api import RESTAPIConfig
 
-from loader.destination.bucket import Bucket, DeltaClient
+from loader.destination.bucket import Bucket
+from loader.destination.bucket_dlt import DeltaClient
 from loader.errors import ApiError, SettingsError
 from loader.place import STATE_KEY
 from tests.clock import EPOCH, DrivenClock
