@@ -29,10 +29,13 @@ def test_never_more_than_the_most_are_under_way() -> None:
     assert len(turns(manners)) == 8
 
 
+@pytest.mark.parametrize("refused", [1, 2, 4])
 @pytest.mark.parametrize("status", [429, 503])
-def test_after_a_refusal_half_as_many_are_under_way_however_many_were_refused_together(status: int) -> None:
+def test_after_a_refusal_half_as_many_are_under_way_however_many_were_refused_together(
+    status: int, refused: int
+) -> None:
     manners = Manners(8)
-    for turn in turns(manners)[4:]:
+    for turn in turns(manners)[-refused:]:
         manners.leave(turn, status)
     assert int(manners.allowed) == 4
 
