@@ -301,11 +301,14 @@ def rows_of(normalized: NormalizeInfo, schema: Schema) -> int:
     )
 
 
-def folder_bytes(folder: Path) -> int:
+def folder_bytes(folder: Path | str) -> int:
     """Give the size of all files in a folder, in bytes."""
     total = 0
-    for parent, _, names in os.walk(folder):
-        for name in names:
-            with contextlib.suppress(FileNotFoundError):
-                total += os.stat(os.path.join(parent, name)).st_size  # noqa: PTH116, PTH118 - once a page
+    with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                total += folder_bytes(entry.path)
+            else:
+                with contextlib.suppress(FileNotFoundError):
+                    total += entry.stat().st_size
     return total

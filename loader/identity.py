@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import orjson
@@ -13,26 +13,27 @@ PrimaryKey = str | Sequence[str] | Callable[[Any], Any] | None
 
 def key_hashes(rows: Sequence[Any], primary_key: PrimaryKey) -> list[str]:
     """Give a hash of each row's key; of the whole row, where it has no key."""
-    return [_hashed(_key(row, primary_key)) for row in rows]
+    return [digest(_key(row, primary_key)).hex() for row in rows]
 
 
 def content_hashes(rows: Sequence[Any]) -> list[str]:
     """Give a hash of each row, with all that is in it."""
-    return [_hashed(row) for row in rows]
+    return [digest(row).hex() for row in rows]
 
 
 def _key(row: Any, primary_key: PrimaryKey) -> Any:
     names = primary_key(row) if callable(primary_key) else primary_key
-    if not names or not isinstance(row, Mapping):
+    if not names or not isinstance(row, dict):
         return row
     key = [row.get(name) for name in ([names] if isinstance(names, str) else names)]
     return row if None in key else key
 
 
-def _hashed(value: Any) -> str:
+def digest(value: Any) -> bytes:
+    """Give 8 bytes that tell a value from others."""
     try:
         data = orjson.dumps(value, default=str, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS)
     except TypeError:
         # an integer of more than 64 bits
         data = json.dumps(value, default=str, sort_keys=True).encode()
-    return hashlib.blake2b(data, digest_size=8).hexdigest()
+    return hashlib.blake2b(data, digest_size=8).digest()

@@ -33,7 +33,7 @@ from loader.body import is_more_promised, is_the_last, nonsense, total_of
 from loader.identity import PrimaryKey, content_hashes, key_hashes
 from loader.log import logger
 from loader.rounds import Rounds
-from loader.session import MovedError
+from loader.session import MovedError, pages_at_hand
 from loader.verdict import Evidence, Tally
 from loader.walk import SamePageError
 
@@ -124,6 +124,8 @@ class PlacedPaginator(BasePaginator):
         self.first_total: int | None = None
         self.end: int | None = None
         """The number behind that of the last page, where a paginator by page number is told how many there are."""
+        self.following: dict[int, Request] = {}
+        """The requests of the next pages, by their number."""
         self.page_size = 0
         """The most rows that a page had."""
 
@@ -240,11 +242,18 @@ class PlacedPaginator(BasePaginator):
             raise MovedError
 
     def tell_what_follows(self, request: Request) -> None:
-        """Tell the requests of the next pages, as many as may be under way."""
-        inner, numbers = self.inner, self.numbers_ahead()
+        """Tell the requests of the next pages: more than may be under way at once, where they are known to be there."""
+        inner, numbers, at_once = self.inner, self.numbers_ahead(), self.reading.pages_in_flight
         if isinstance(inner, RangePaginator):
-            following = islice(numbers, self.reading.pages_in_flight)
-            self.listener.follow([asking_for(inner, request, number) for number in following])
+            following = islice(numbers, at_once if self.known_end() is None else pages_at_hand(at_once))
+            made = self.following
+            self.following = {number: made.get(number) or asking_for(inner, request, number) for number in following}
+            self.listener.follow([*self.following.values()])
+
+    def known_end(self) -> int | None:
+        """Give the number behind the last page (the offset behind the last row), as far as is known."""
+        maximum = self.inner.maximum_value if isinstance(self.inner, RangePaginator) else None
+        return min((end for end in (maximum, self.end) if end is not None), default=None)
 
     def numbers_ahead(self) -> Iterator[int]:
         """Give the number of the next page, and of those behind it; other paginators learn each from the one before."""
@@ -253,8 +262,8 @@ class PlacedPaginator(BasePaginator):
             return
         yield inner.current_value
         if len(self.last_page) == self.page_size:
-            ends = [end for end in (inner.maximum_value, self.end) if end is not None]
-            yield from range(inner.current_value + 1, min(ends, default=sys.maxsize))
+            end = self.known_end()
+            yield from range(inner.current_value + 1, sys.maxsize if end is None else end)
 
     def next_place(self, inner: BasePaginator, request: Request) -> dict[str, Any]:
         """Give the place of the page that `request` asks for."""
@@ -349,6 +358,11 @@ class OffsetGuard(PlacedPaginator):
         place = {"offset": self.rounds.offset, "rounds": self.rounds.state()}
         self.listener.next_place(None if self.rounds.is_done else place)
         self.tell_what_follows(request)
+
+    def known_end(self) -> int | None:
+        """Give the offset behind the last row; one that was passed is wrong."""
+        ends = [end for end in (self._maximum(), self.rounds.total) if end is not None]
+        return min((end for end in ends if end > self.rounds.offset), default=None)
 
     def numbers_ahead(self) -> Iterator[int]:
         """Give the offset to ask for next, and those behind it."""

@@ -26,6 +26,7 @@ from loader.columns import Split, is_data, splits, told_of_new
 from loader.exactness import as_moment, has_room
 from loader.fields import EMPTY, SEPARATOR, Column, Path, columns_of, new_names, with_new_names
 from loader.history import TABLE
+from loader.shortcut import Shortcut, normalize
 
 FIELDS: Any = "x-loader-fields"
 """Hint of a table: names of fields as the API spells them, by what dlt makes of them, where that is not the same."""
@@ -75,11 +76,13 @@ def install() -> None:
     helpers.normalize_table_identifier = _normalize_table_identifier
     JsonLItemsNormalizer._infer_column_type = _infer_column_type  # type: ignore[method-assign]  # noqa: SLF001 - see docs/dlt.md
     JsonLItemsNormalizer._coerce_row = _coerce_row  # type: ignore[method-assign]  # noqa: SLF001 - the same
+    JsonLItemsNormalizer._normalize_chunk = _normalize_chunk  # type: ignore[method-assign]  # noqa: SLF001 - the same
 
 
 _plain_identifier, _plain_table_identifier = helpers.normalize_identifier, helpers.normalize_table_identifier
 _plain_type = JsonLItemsNormalizer._infer_column_type  # noqa: SLF001 - see docs/dlt.md
 _plain_row = JsonLItemsNormalizer._coerce_row  # noqa: SLF001 - the same
+_plain_chunk = JsonLItemsNormalizer._normalize_chunk  # noqa: SLF001 - the same
 
 
 def _infer_column_type(self: Any, v: Any, col_name: str, skip_preferred: bool = False) -> Any:  # noqa: FBT001, FBT002 - dlt's own
@@ -119,6 +122,29 @@ def _coerce_row(self: Any, table_name: str, parent_table: str, row: Mapping[str,
         if new:
             added[variant] = new
     return values, {**(partial or known), "columns": added} if added else partial
+
+
+def _normalize_chunk(
+    self: Any,
+    root_table_name: str,
+    items: list[Any],
+    may_have_pua: bool,  # noqa: FBT001 - dlt's own
+    skip_write: bool,  # noqa: FBT001 - the same
+) -> Any:
+    """Let the rows of a page take the short way that can; none with values that JSON has no kind for."""
+    watch = _watch.get()
+    table = self.schema.naming.normalize_table_identifier(root_table_name)
+    if watch is None or may_have_pua or skip_write or self.schema._compiled_excludes or table not in self.schema.tables:  # noqa: SLF001 - see docs/dlt.md
+        return _plain_chunk(self, root_table_name, items, may_have_pua, skip_write)
+    shortcuts = vars(self).setdefault("shortcuts", {})
+    if table not in shortcuts:
+        moments = [self.naming.normalize_path(name) for name in watch.moments]
+        shortcuts[table] = Shortcut(self, table, moments)
+
+    def own_way(item: Any) -> Any:
+        return _plain_chunk(self, root_table_name, [item], may_have_pua, skip_write)
+
+    return normalize(items, shortcuts[table], own_way)
 
 
 def _is_too_long(self: Any, column: Mapping[str, Any], number: Decimal) -> bool:

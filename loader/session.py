@@ -5,8 +5,11 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from email.utils import mktime_tz, parsedate_tz
 from typing import Any, Self
+from urllib.parse import urlsplit
 
+import orjson
 import requests
+from dlt.sources.helpers.rest_client.auth import APIKeyAuth, BearerTokenAuth, HttpBasicAuth
 from requests import PreparedRequest, Response
 from tenacity import RetryCallState, Retrying, retry_if_exception, retry_if_result, stop_after_attempt
 
@@ -20,6 +23,14 @@ SOCKET_SECONDS = 60.0
 
 TRANSIENT = (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)
 """Errors of the network after which a request is tried again, like dlt does."""
+
+ASK_NOBODY = (type(None), APIKeyAuth, BearerTokenAuth, HttpBasicAuth)
+"""Kinds of authentication that sign a request with what they have."""
+
+DIGITS = bytes.maketrans(b"123456789", b"000000000")
+
+LONG_NUMBER = b"0" * 19
+"""An integer beyond 64 bits has at least so many digits, and would become a float."""
 
 
 class MovedError(requests.RequestException):
@@ -57,6 +68,11 @@ def retry_after(response: Response | None, now: float) -> float | None:
     return max(mktime_tz(date) - now, 0.0) if date else None
 
 
+def pages_at_hand(pages_in_flight: int) -> int:
+    """Give how many pages may be under way or wait to be read: half of them wait, so that others can be under way."""
+    return 2 * pages_in_flight - 1
+
+
 @dataclass(frozen=True, slots=True)
 class Ahead:
     """A request that is under way before its page is needed."""
@@ -67,10 +83,10 @@ class Ahead:
 
 def _is_same(one: requests.Request, other: requests.Request) -> bool:
     """Tell whether both ask for the same, before they are signed."""
-    return all(getattr(one, name) == getattr(other, name) for name in _ASKS)
+    return one is other or all(getattr(one, name) == getattr(other, name) for name in _ASKS)
 
 
-_ASKS = ("method", "url", "params", "json", "data")
+_ASKS = ("params", "json", "data", "url", "method")
 """Attributes of a request that say what it asks for."""
 
 
@@ -107,6 +123,7 @@ class Session(requests.Session):
         self._lead: PreparedRequest | None = None
         self._ahead: list[Ahead] = []
         self._answered_at = 0.0
+        self._environment: dict[Any, Any] = {}
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         # dlt copies a configuration before it checks it
@@ -119,7 +136,7 @@ class Session(requests.Session):
             following: what is under way and is not among it was asked for in vain.
             sends: whether the others are sent when the first of them is asked for.
         """
-        self._following, self._sends = following[: self.pages_in_flight], sends
+        self._following, self._sends = following[: pages_at_hand(self.pages_in_flight)], sends
         for ahead in list(self._ahead):
             if not any(_is_same(ahead.request, request) for request in self._following):
                 self._ahead.remove(ahead)
@@ -148,6 +165,8 @@ class Session(requests.Session):
 
     def _signed(self, request: requests.Request) -> PreparedRequest:
         """Prepare a request; signing it may ask a token server (through this session), by the deadline too."""
+        if type(request.auth) in ASK_NOBODY:
+            return self.inner.prepare_request(request)
         return in_time(
             lambda: self.inner.prepare_request(request),
             self.deadline,
@@ -164,9 +183,12 @@ class Session(requests.Session):
             raise MovedError(response=response)
         requests.Session.rebuild_auth(self.inner, request, response)  # type: ignore[no-untyped-call]
 
-    def merge_environment_settings(self, *args: Any, **kwargs: Any) -> Any:
-        """Give proxies and certificates, as the inner session has them."""
-        return self.inner.merge_environment_settings(*args, **kwargs)
+    def merge_environment_settings(self, url: Any, *args: Any, **kwargs: Any) -> Any:
+        """Give proxies and certificates, as the inner session has them for a host; asked for once."""
+        asked = urlsplit(url)[:2], *map(repr, args)
+        if asked not in self._environment:
+            self._environment[asked] = self.inner.merge_environment_settings(url, *args, **kwargs)
+        return {**self._environment[asked]}
 
     def send(self, request: PreparedRequest, **kwargs: Any) -> Response:
         """Send a request, and again as the policy has it.
@@ -307,8 +329,17 @@ class Session(requests.Session):
 def _parse_once(response: Response) -> None:
     """Parse the answer now, where no JSON is an error that may pass; dlt asks for it several times."""
     if response.ok:
-        parsed = response.json()
+        parsed = parsed_json(response)
         response.json = lambda **_: parsed  # type: ignore[method-assign]
+
+
+def parsed_json(response: Response) -> Any:
+    """Parse an answer with the fastest parser; what that one refuses, or would round, as requests does it."""
+    is_utf8 = (response.encoding or "utf-8").lower() == "utf-8"
+    with suppress(orjson.JSONDecodeError):
+        if is_utf8 and LONG_NUMBER not in response.content.translate(DIGITS):
+            return orjson.loads(response.content)
+    return response.json()
 
 
 def _answer(state: RetryCallState) -> Response | None:

@@ -57,7 +57,13 @@ class Trail:
 
     def thin(self) -> None:
         """Forget what need not be remembered."""
-        self.ordinals = {key: ordinal for key, ordinal in self.ordinals.items() if self._is_kept(ordinal)}
+        dense = self.length - DENSE
+        # almost all are asked, at each page
+        self.ordinals = {
+            key: ordinal
+            for key, ordinal in self.ordinals.items()
+            if ordinal >= dense or (ordinal % ZONES[0][1] == 0 and self._is_in_a_zone(ordinal))
+        }
 
     def meet(self, keys: Sequence[str]) -> Meeting | None:
         """Find where a page follows on what was read; None where it does not show the end of it."""
@@ -117,9 +123,9 @@ class Trail:
         matches = [(index, self.ordinals[key]) for index, key in enumerate(keys) if key in self.ordinals]
         return longest_increasing(matches)
 
-    def _is_kept(self, ordinal: int) -> bool:
+    def _is_in_a_zone(self, ordinal: int) -> bool:
         age = self.length - ordinal
-        return age <= DENSE or any(age <= furthest and ordinal % step == 0 for furthest, step in ZONES)
+        return any(age <= furthest and ordinal % step == 0 for furthest, step in ZONES)
 
 
 def longest_increasing(pairs: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:

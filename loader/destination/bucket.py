@@ -228,9 +228,11 @@ def with_lists_as_text(row: Any) -> Any:
     open_objects = [row]
     while open_objects:
         for name, value in (here := open_objects.pop()).items():
-            if isinstance(value, list):
+            # this is asked of each value, and `isinstance` takes twice as long
+            kind = value.__class__
+            if kind is list:
                 here[name] = as_text(value)
-            elif isinstance(value, dict):
+            elif kind is dict:
                 open_objects.append(value)
     return row
 

@@ -6,6 +6,7 @@ goes from A to B and back to A within a pass would otherwise stay B.
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
+from struct import Struct
 from typing import Any
 
 import numpy as np
@@ -14,10 +15,13 @@ from deltalake import DeltaTable
 
 from loader import deleted
 from loader.destination.delta import Place, batches, rows_in, schema_of
-from loader.identity import content_hashes, key_hashes
+from loader.identity import digest
 
 COLUMN = "_loader_row_hash"
 """Of a table that is merged: 8 bytes of the key's hash, 8 of the row's."""
+
+HALVES = Struct("=qq")
+"""The two of them, as numbers."""
 
 MOST_ROWS = 10_000_000
 """Of a larger table the hashes (8 bytes a row) are not held in memory: every row is staged."""
@@ -67,14 +71,14 @@ class Unchanged:
         """Tell whether a row is to be staged; it gets its hash then."""
         if not isinstance(row, dict) or any(row.get(name) is None for name in self._names):
             return True
-        text = key_hashes([{name: str(row[name]) for name in self._names}], self._names)[0] + content_hashes([row])[0]
-        data = bytes.fromhex(text)
-        key, content = np.frombuffer(data, np.int64).tolist()
+        data = digest([str(row[name]) for name in self._names]) + digest(row)
+        key, content = HALVES.unpack(data)
         self._seen(key)
         if not self._is_marked(key) and self._knows(content):
             return False
         self._mark(key)
-        row[COLUMN] = data
+        # as dlt reads binary values from JSON
+        row[COLUMN] = f"0x{data.hex()}"
         return True
 
     def _knows(self, content: int) -> bool:

@@ -19,7 +19,11 @@ from tests.sample_api import KEY, SampleApi
 
 ROOT = Path(__file__).parents[2]
 LOOK_SECONDS = 0.02
-"""How often a process is looked at."""
+"""How often a process is looked at ..."""
+
+
+STEP_SECONDS = 0.5
+"""... and how often that is written down."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +34,8 @@ class Measured:
     seconds: float
     peak_bytes: int
     """Resident memory and working folder together, at their highest."""
+    bytes_over_time: list[tuple[float, int]]
+    """The same every half a second: seconds since the start, and bytes."""
 
 
 def load(
@@ -70,21 +76,23 @@ def load(
         stdout=subprocess.PIPE,
         text=True,
     )
-    peaks = [0]
-    watcher = threading.Thread(target=_watch, args=(process, temporary, peaks))
+    seen: list[tuple[float, int]] = []
+    watcher = threading.Thread(target=_watch, args=(process, temporary, began, seen))
     watcher.start()
     output, _ = process.communicate()
+    seconds = time.monotonic() - began
     watcher.join()
-    return Measured(json.loads(output), time.monotonic() - began, peaks[0])
+    step = max(round(STEP_SECONDS / LOOK_SECONDS), 1)
+    return Measured(json.loads(output), seconds, max(size for _, size in seen), seen[::step])
 
 
-def _watch(process: "subprocess.Popen[str]", folder: Path, peaks: list[int]) -> None:
+def _watch(process: "subprocess.Popen[str]", folder: Path, began: float, seen: list[tuple[float, int]]) -> None:
     while process.poll() is None:
         try:
             pages = int(Path(f"/proc/{process.pid}/statm").read_text().split()[1])
         except (FileNotFoundError, ProcessLookupError, IndexError):
             return
-        peaks[0] = max(peaks[0], pages * os.sysconf("SC_PAGE_SIZE") + size_of(folder))
+        seen.append((time.monotonic() - began, pages * os.sysconf("SC_PAGE_SIZE") + size_of(folder)))
         time.sleep(LOOK_SECONDS)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.benchmarks import figures
+from tests.benchmarks import figures, plots
 from tests.benchmarks.measured import load
 from tests.benchmarks.torture import PAGE, RESOURCE, Tool, environment
 from tests.function import ROOT
@@ -43,6 +43,8 @@ class Result:
     most_at_once: int
     """Requests that the API saw at once, at most."""
     requests: int
+    started: float
+    """Seconds from the start of its process to its first request: the median."""
 
     @property
     def median(self) -> float:
@@ -88,25 +90,32 @@ def main(latencies_ms: list[int]) -> None:
         ("20,000 rows", *(f"{milliseconds} ms a page" for milliseconds in columns)),
         [(who.name, *(str(column[who.name]) for column in columns.values())) for who in everyone],
     )
-    figures.write("speed", section(table, everyone, columns))
+    lines = {who.name: [(ms, columns[ms][who.name].median) for ms in columns] for who in everyone}
+    plot = plots.draw("speed", "20,000 rows", ("ms until a page is answered", "seconds"), lines)
+    figures.write("speed", section(f"{table}\n\n{plot}", everyone, columns))
     print(table)
 
 
 def measure_all(everyone: list[Contestant], milliseconds: int) -> dict[str, Result]:
     """Let everyone load, round by round, so that what else the machine does meets them all."""
-    runs: dict[str, list[tuple[float, int, int]]] = {who.name: [] for who in everyone}
+    runs: dict[str, list[tuple[float, int, int, float]]] = {who.name: [] for who in everyone}
     for _ in range(ROUNDS):
         for who in everyone:
             runs[who.name].append(measure(who, milliseconds))
             print(f"{milliseconds} ms: {who.name}: {runs[who.name][-1][0]:.1f} s", file=sys.stderr, flush=True)
     return {
-        name: Result([run[0] for run in all_of_it], max(run[1] for run in all_of_it), all_of_it[0][2])
+        name: Result(
+            [run[0] for run in all_of_it],
+            max(run[1] for run in all_of_it),
+            all_of_it[0][2],
+            statistics.median(run[3] for run in all_of_it),
+        )
         for name, all_of_it in runs.items()
     }
 
 
-def measure(who: Contestant, milliseconds: int) -> tuple[float, int, int]:
-    """Give the seconds of one load, the most requests at once, and all of them."""
+def measure(who: Contestant, milliseconds: int) -> tuple[float, int, int, float]:
+    """Give the seconds of one load, the most requests at once, all of them, and the seconds to the first."""
     world = World({RESOURCE: ROWS}, Behaviour(latency=milliseconds / 1000))
     with SampleApi(world) as api, tempfile.TemporaryDirectory() as folder:
         began = time.monotonic()
@@ -114,12 +123,18 @@ def measure(who: Contestant, milliseconds: int) -> tuple[float, int, int]:
         seconds = time.monotonic() - began
         if who.at_once and api.max_in_flight > who.at_once:
             raise RuntimeError(f"{who.name}: {api.max_in_flight} requests at once.")
-        return seconds, api.max_in_flight, len(api.requests)
+        return seconds, api.max_in_flight, len(api.requests), api.requests[0].received_at - began
 
 
 def section(table: str, everyone: list[Contestant], columns: dict[int, dict[str, Result]]) -> str:
     details = [
-        (f"{milliseconds} ms", who.name, str(column[who.name].requests), str(column[who.name].most_at_once))
+        (
+            f"{milliseconds} ms",
+            who.name,
+            str(column[who.name].requests),
+            str(column[who.name].most_at_once),
+            f"{column[who.name].started:.1f} s",
+        )
         for milliseconds, column in columns.items()
         for who in everyone
     ]
@@ -134,7 +149,7 @@ This loader merges into a Delta table, verified, after reading every page with a
 dlt runs with this project's `source_config.py`, word for word, into files in a folder; Airbyte and Singer hand their
 rows to nobody. The API runs on the same machine, and takes its share of it.
 
-{figures.table(("latency", "tool", "requests", "most at once"), details)}
+{figures.table(("latency", "tool", "requests", "most at once", "first request after"), details)}
 """
 
 

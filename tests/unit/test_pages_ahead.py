@@ -121,11 +121,26 @@ def test_so_many_are_under_way_at_once_and_no_more(api: Api) -> None:
     assert reader.read(1) == 1
     api.wait_until_sent(2, 3)
     # more may be said to follow than may be under way
-    reader.follow(2, 3, 4, 5)
+    reader.follow(2, 3, 4, 5, 6, 7)
     api.release()
+    reader.settle()
     reader.read(2)
     reader.settle()
-    assert sorted(api.sent) == [1, 2, 3, 4]
+    assert set(api.sent) <= {1, 2, 3, 4, 5, 6}
+    assert api.most_under_way == 3
+
+
+def test_pages_that_have_come_and_wait_to_be_read_leave_room_for_others(api: Api) -> None:
+    reader = Reader(api, at_once=3)
+    reader.follow(*range(1, 9))
+    reader.read(1)
+    reader.settle()
+    reader.follow(*range(2, 9))
+    reader.read(2)
+    reader.settle()
+    # five are at hand, never more than three of them under way
+    assert sorted(api.sent) == [1, 2, 3, 4, 5, 6]
+    assert api.most_under_way <= 3
 
 
 def test_nothing_is_sent_ahead_without_time_for_it_and_nothing_that_is_under_way_is_dropped(api: Api) -> None:

@@ -140,3 +140,38 @@ def test_a_hook_that_raises_for_a_refusal_does_not_stop_the_retries(
     api.get(URL, [{"status_code": 503}, OK])
     assert session(clock).get(URL, hooks={"response": [refuse]}).status_code == 200
     assert clock.sleeps == [2]
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type"),
+    [
+        pytest.param('{"id": 7, "name": "山田", "price": 10.50}'.encode(), "application/json", id="a usual one"),
+        pytest.param(b'{"id": 123456789012345678901234567890}', "application/json", id="an integer beyond 64 bits"),
+        pytest.param(b'{"id": 18446744073709551616}', "application/json", id="the first integer beyond 64 bits"),
+        pytest.param(b'{"price": 0.1234567890123456789012}', "application/json", id="more digits than a float has"),
+        pytest.param(b'{"price": 1e999}', "application/json", id="a number beyond all floats"),
+        pytest.param(b'{"name": "\\ud83d"}', "application/json", id="half a character"),
+        pytest.param('{"name": "é"}'.encode("latin-1"), "application/json; charset=latin-1", id="latin-1"),
+        pytest.param('{"name": "é"}'.encode(), "application/json; charset=latin-1", id="utf-8 that says it is latin-1"),
+        pytest.param('{"name": "é"}'.encode("utf-16"), "application/octet-stream", id="utf-16"),
+        pytest.param(b"[" * 600 + b"]" * 600, "application/json", id="lists within lists"),
+    ],
+)
+def test_an_answer_is_parsed_to_what_requests_makes_of_it(
+    api: requests_mock.Mocker, clock: DrivenClock, body: bytes, content_type: str
+) -> None:
+    api.get(URL, content=body, headers={"Content-Type": content_type})
+    expected = requests.get(URL, timeout=1).json()
+    parsed = session(clock).get(URL).json()
+    assert parsed == expected
+    assert repr(parsed) == repr(expected)
+
+
+def test_each_host_has_its_own_proxies(clock: DrivenClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example.com")
+    monkeypatch.setenv("NO_PROXY", "near.example.com")
+    asking = session(clock)
+    for page in (1, 2):
+        for host, has_proxy in (("near", False), ("far", True)):
+            url = f"https://{host}.example.com/{page}"
+            assert bool(asking.merge_environment_settings(url, {}, None, None, None)["proxies"]) is has_proxy
