@@ -2,6 +2,7 @@
 
 import importlib
 import logging
+import sys
 import threading
 from typing import Any
 
@@ -57,9 +58,38 @@ imports = threading.Lock()
 def apply(destination: str) -> None:
     """Set dlt up for a destination; doing it again changes nothing."""
     with imports:
-        for library in ("pandas", "pyarrow"):
-            importlib.import_module(library)
+        if destination == "bigquery":
+            # Google's client imports it
+            importlib.import_module("pandas")
+        _import_pyarrow()
         _apply(destination)
+
+
+class _NoPandas:
+    """Finds no pandas."""
+
+    def find_spec(self, name: str, *_: object) -> None:
+        """Look for a module as Python does.
+
+        Raises:
+            ModuleNotFoundError: it is pandas.
+        """
+        if name == "pandas":
+            raise ModuleNotFoundError(name=name)
+
+
+def _import_pyarrow() -> None:
+    """Import pyarrow, which looks for pandas once, in there, and does without if it finds none.
+
+    pandas would be a third of a second of each cold start, and 40 MiB, for what nothing here asks for. It can be
+    imported afterwards, by source_config.py too, and pyarrow's own functions for it find it then.
+    """
+    finder: Any = _NoPandas()
+    sys.meta_path.insert(0, finder)
+    try:
+        importlib.import_module("pyarrow.dataset")
+    finally:
+        sys.meta_path.remove(finder)
 
 
 def _apply(destination: str) -> None:

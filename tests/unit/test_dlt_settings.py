@@ -38,3 +38,22 @@ def test_dlt_still_has_the_names_that_are_set() -> None:
 def test_a_chunk_is_measured_by_the_memory_that_its_rows_take(destination: str, *, is_packed: bool) -> None:
     writer = dlt_settings.defaults(destination)["sources"]["data_writer"]
     assert writer == {"buffer_max_items": 1, "disable_compression": not is_packed}
+
+
+PANDAS = """
+import sys
+from loader import dlt_settings
+dlt_settings.apply({destination!r})
+import pyarrow
+there = "pandas" in sys.modules
+print(there, pyarrow.table({{"id": [1]}}).to_pandas().shape)
+"""
+
+
+@pytest.mark.parametrize(("destination", "is_there"), [("filesystem", False), ("bigquery", True)])
+def test_pandas_is_imported_where_it_is_asked_for(destination: str, *, is_there: bool) -> None:
+    program = PANDAS.format(destination=destination)
+    done = subprocess.run(
+        [sys.executable, "-c", program], env={"HOME": "/"}, capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout.split("\n")[0] == f"{is_there} (1, 1)"
