@@ -5,7 +5,7 @@
     |-- SettingsError      whoever set this up: a variable, the key, source_config.py
     |-- ApiError           the API's: it failed after its retries, refused, or answers nonsense
     |-- DestinationError   the destination's: BigQuery or the bucket failed
-    `-- BusyError          nobody's: an abandoned run still lives in this process
+    `-- BusyError          nobody's: another run, or an abandoned one, is in the way
 
 Anything else that is raised is a defect of this program.
 """
@@ -57,7 +57,7 @@ class DestinationError(LoaderError):
 
 
 class BusyError(LoaderError):
-    """An abandoned run still lives in this process."""
+    """Another run, or an abandoned one that still lives in this process, is in the way."""
 
     type = "busy"
     http_status = 503

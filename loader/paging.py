@@ -8,12 +8,10 @@ import copy
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from itertools import islice
 from typing import Any, Protocol, Self
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
-from dlt.common import jsonpath
 from dlt.sources.helpers.rest_client.detector import PaginatorFactory
 from dlt.sources.helpers.rest_client.paginators import (
     BaseNextUrlPaginator,
@@ -31,6 +29,7 @@ from dlt.sources.helpers.rest_client.paginators import (
 from requests import Request, Response
 
 from loader import redaction
+from loader.body import is_more_promised, is_the_last, nonsense, total_of
 from loader.identity import PrimaryKey, content_hashes, key_hashes
 from loader.log import logger
 from loader.rounds import Rounds
@@ -39,9 +38,6 @@ from loader.verdict import Evidence, Tally
 from loader.walk import SamePageError
 
 Place = Mapping[str, Any]
-
-MORE = ("has_more", "hasMore", "has_next", "hasNext", "has_next_page", "hasNextPage")
-"""Fields by which an API says that there is another page."""
 
 SAME_PAGE = "the same page comes again: what asks for the next one is ignored"
 SAME_OFFSET_PAGE = "the same full page comes again for another offset: the offset is ignored"
@@ -186,8 +182,12 @@ class PlacedPaginator(BasePaginator):
         """Learn from a page that makes sense."""
         if self.inner is None:
             self.inner = PaginatorFactory().create_paginator(response)[0]
-            if is_more_promised(response, self.inner):
+            if isinstance(self.inner, SinglePagePaginator) and is_more_promised(response):
                 self.neighbours = False
+                logger.warning(
+                    "The API says that there are more pages, but no way to them was found: only the first is loaded. "
+                    "Give the resource a paginator in source_config.py."
+                )
         keys = key_hashes(rows, self.reading.primary_key)
         is_same = len(keys) > 1 and keys == self.last_page
         if isinstance(self.inner, PageNumberPaginator) and self.inner.base_index == 0 and keys == self.first_page:
@@ -376,51 +376,6 @@ def asking_for(inner: RangePaginator, request: Request, number: int) -> Request:
     paginator.current_value = number
     paginator.update_request(other)
     return other
-
-
-def nonsense(response: Response, selector: str | None) -> str:
-    """Say what is wrong with an answer that has no rows where they should be; empty if nothing is."""
-    # `data[*]` finds nothing in an empty list
-    path = selector.removesuffix("[*]") if selector else None
-    found = jsonpath.find_values(_compiled(path), response.json()) if path else [[]]
-    if not found:
-        return f"the answer has no {selector!r}"
-    return f"the answer has null in {selector!r}" if found == [None] else ""
-
-
-def total_of(response: Response, path: str) -> int | None:
-    """Give the number of rows that the answer tells, if it tells one."""
-    found = jsonpath.find_values(_compiled(path), response.json())
-    try:
-        return int(found[0]) if found and not isinstance(found[0], bool) else None
-    except (TypeError, ValueError):
-        return None
-
-
-@cache
-def _compiled(path: str) -> Any:
-    # a parser is made for each path that is compiled, which takes longer than to parse a page
-    return jsonpath.compile_path(path)
-
-
-def is_the_last(response: Response, has_more_path: Any) -> bool:
-    """Tell whether the answer says, where the configuration looks, that there is no further page."""
-    found = jsonpath.find_values(has_more_path, response.json()) if has_more_path else []
-    return bool(found) and str(found[0]).lower() in ("false", "0", "no")
-
-
-def is_more_promised(response: Response, paginator: BasePaginator) -> bool:
-    """Tell whether the answer says that there is more, though no way to it was found."""
-    body = response.json()
-    if not isinstance(paginator, SinglePagePaginator) or not isinstance(body, dict):
-        return False
-    is_promised = any(body.get(name) is True for name in MORE)
-    if is_promised:
-        logger.warning(
-            "The API says that there are more pages, but no way to them was found: only the first is loaded. "
-            "Give the resource a paginator in source_config.py."
-        )
-    return is_promised
 
 
 def described(paginator: BasePaginator) -> dict[str, Any]:

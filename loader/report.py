@@ -28,7 +28,7 @@ class Report:
     current_pass: dict[str, Any] | None = None
     """The pass as committed: started_at, rows, pages, verified, checks."""
     schema_changes: list[dict[str, Any]] = field(default_factory=list)
-    """New columns."""
+    """Columns that are new, or wider, or that a field was split over (see `columns`)."""
     deleted: dict[str, int] | None = None
     """Counts of rows that are gone at the API (see `deleted`); None where they are kept as they are."""
     continued: bool = False

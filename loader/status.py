@@ -14,11 +14,11 @@ from loader import dlt_settings
 from loader.clock import SystemClock
 from loader.columns import is_data
 from loader.deadline import Deadline
-from loader.destination import Destination, open_destination
+from loader.destination import Destination, client_of, open_destination
 from loader.failures import destination_errors
 from loader.fields import ADDED
 from loader.lease import Gate
-from loader.place import Record, shown
+from loader.place import Record, resource_state, shown
 from loader.settings import Settings
 from loader.source import Description
 
@@ -91,9 +91,7 @@ def _committed(
     description: Description, destination: Destination, settings: Settings, resource: str, *, with_columns: bool
 ) -> Committed:
     name = f"{description.name}_{resource}"
-    factory = destination.factory()
-    config = factory.spec()._bind_dataset_name(settings.dataset_name)  # noqa: SLF001 - see docs/dlt.md
-    with factory.client(Schema(name), config) as client:
+    with client_of(destination.factory(), settings.dataset_name, name) as client:
         assert isinstance(client, WithStateSync)  # noqa: S101 - both destinations are
         try:
             state: Any = load_pipeline_state_from_destination(name, client)
@@ -101,5 +99,4 @@ def _committed(
             return Committed(None, None)
         stored = client.get_stored_schema(name) if with_columns else None
     schema = Schema.from_stored_schema(json.loads(stored.schema)) if stored else None
-    sources = (state or {}).get("sources", {})
-    return Committed(Record.of(sources.get(name, {}).get("resources", {}).get(resource, {})), schema)
+    return Committed(Record.of(resource_state(state or {}, name, resource)), schema)

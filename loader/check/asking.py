@@ -6,13 +6,14 @@ from typing import Any
 from dlt.extract import DltResource
 from dlt.sources.helpers.rest_client.paginators import BasePaginator, OffsetPaginator, PageNumberPaginator
 
+from loader.body import total_of
 from loader.check import paste
 from loader.check.findings import Checked, Finding
 from loader.check.look import Counted, Look, Page, look_at, rows_in
 from loader.check.paste import Line
 from loader.destination import Destination
 from loader.identity import key_hashes
-from loader.paging import kind_of, total_of
+from loader.paging import kind_of
 from loader.reader import Reader
 from loader.session import Session
 from loader.source import Plan, build

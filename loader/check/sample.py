@@ -8,10 +8,13 @@ from typing import Any
 from dlt.common.configuration.container import Container
 from dlt.common.destination import DestinationCapabilitiesContext
 from dlt.common.schema import Schema
+from dlt.common.typing import VARIANT_FIELD_FORMAT
 from dlt.extract import DltResource
 from dlt.normalize.configuration import NormalizeConfiguration
 from dlt.normalize.items_normalizers.jsonl import JsonLItemsNormalizer
 
+from loader.columns import ADDED
+from loader.fields import SEPARATOR
 from loader.trail import LEAST_SHARE, longest_increasing
 
 MOVED_SHARE = 20
@@ -20,7 +23,7 @@ MOVED_SHARE = 20
 KEY_NAMES = ("id", "uuid", "guid", "key", "_id", "uid", "sid", "gid")
 """Fields that are a key, most likely, the likeliest first."""
 
-SECOND = "__v_double"
+SECOND = SEPARATOR + VARIANT_FIELD_FORMAT % "double"
 """What dlt adds to the name of a column for those of its numbers that are not whole."""
 
 KEY_TYPES = frozenset({"text", "bigint", "decimal", "wei"})
@@ -94,7 +97,7 @@ class Table:
                 "nullable": filled[name] < len(self.rows),
             }
             for name, column in columns.items()
-            if not name.startswith(("_dlt_", "_loader_")) and name not in wider
+            if not name.startswith(ADDED) and name not in wider
         ]
 
     def normalized(self, name: str) -> str:

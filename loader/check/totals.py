@@ -5,12 +5,12 @@ from typing import Any
 
 from dlt.sources.helpers.rest_client.paginators import OffsetPaginator, PageNumberPaginator
 
+from loader.body import total_of
 from loader.check import paste
 from loader.check.asking import Asking
 from loader.check.look import Look
 from loader.check.paste import Line
 from loader.check.sample import is_same_page
-from loader.paging import total_of
 
 NOT_TOLD = "not_told"
 """A path that is in no answer; without one, the loader looks at `total`."""
@@ -94,6 +94,8 @@ def _pages_told(asking: Asking, inner: PageNumberPaginator, look: Look) -> None:
     told = asking.checked.total
     if told is None:
         return
+    # at dlt's default path it may be of rows
+    is_of_pages = asking.total_path != "total"
     behind, told_now = _page(asking, inner.base_index + told)
     if told_now is not None and told_now != told:
         # the list has changed meanwhile
@@ -105,20 +107,13 @@ def _pages_told(asking: Asking, inner: PageNumberPaginator, look: Look) -> None:
             "pages are read up to an empty one.",
             paste.paginator(asking.chosen, total_path=None),
         )
-    elif (
-        not look.is_whole and asking.total_path != "total" and _page(asking, inner.base_index + told - 1) == ([], told)
-    ):
+    elif not look.is_whole and is_of_pages and _page(asking, inner.base_index + told - 1) == ([], told):
         asking.find(
             "total_wrong",
             f"The API says that there are {told:,} pages, and has fewer: a pass can't be verified by counting. With "
             "this line pages are read up to an empty one, and rows are not counted.",
             paste.paginator(asking.chosen, total_path="total"),
         )
-
-
-def _is_page_count(asking: Asking, look: Look) -> bool:
-    """Tell whether the total is of pages (at dlt's default path it may be of rows), and not all were seen."""
-    return asking.total_path != "total" and not look.is_whole
 
 
 def _page_before(asking: Asking, inner: PageNumberPaginator, look: Look) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 import dlt
+from dlt.common.schema import Schema
 from dlt.extract import DltResource
 
 from loader.deadline import Deadline
@@ -98,3 +99,9 @@ def open_destination(settings: Settings, gate: Gate, deadline: Deadline) -> Dest
     from loader.destination.bigquery import BigQuery  # noqa: PLC0415
 
     return BigQuery(settings.dataset_name, gate, deadline)
+
+
+def client_of(factory: Any, dataset_name: str, schema_name: str) -> Any:
+    """Give the client of a destination (see `Destination.factory`) for the tables of a schema, without a pipeline."""
+    config = factory.spec()._bind_dataset_name(dataset_name)  # noqa: SLF001 - see docs/dlt.md
+    return factory.client(Schema(schema_name), config)

@@ -100,7 +100,7 @@ class NumberedFiles:
     def _create(self, number: int) -> bool:
         data = json.dumps(self._record).encode()
         try:
-            if self._files.protocol == "file" or "file" in self._files.protocol:
+            if "file" in self._files.protocol:
                 self._link(data, Path(self._path(number)))
             else:
                 self._files.pipe_file(self._path(number), data, mode="create")

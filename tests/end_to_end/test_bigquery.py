@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from loader.destination import bigquery as product
+from loader.destination import bigquery_dlt as product
 from loader.session import RetryPolicy
 from loader.source import Description
 from loader.status import status

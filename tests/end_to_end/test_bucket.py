@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 from deltalake import DeltaTable, write_deltalake
 
-from loader.destination import bucket, fold
+from loader.destination import bucket, bucket_dlt, fold
 from loader.errors import SettingsError
 from tests.end_to_end.support.loading import Loading, sample_config
 from tests.end_to_end.support.tables import EXACT, difference, rows_of
@@ -118,7 +118,7 @@ def test_files_out_of_use_are_deleted_after_a_fold_once_nobody_can_be_at_them(
 def test_what_is_kept_of_old_passes_is_bounded(
     loading: Loading, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bucket, "HISTORY_FILES", 3)
+    monkeypatch.setattr(bucket_dlt, "HISTORY_FILES", 3)
     monkeypatch.setattr(bucket, "LOADS_KEPT_DAYS", 0)
     monkeypatch.setenv("DESTINATION__FILESYSTEM__MAX_STATE_FILES", "3")
     loads = tmp_path / "analytics" / "_dlt_loads"

@@ -38,7 +38,7 @@ def source_config():
 
 DESTINATION = """
 import os, time
-import loader.destination.bucket as bucket
+from loader.destination import bucket_dlt
 
 def wrap(owner, name):
     inner = getattr(owner, name)
@@ -50,9 +50,9 @@ def wrap(owner, name):
         return inner(*args, **kwargs)
     setattr(owner, name, call)
 
-wrap(bucket.WholeFiles, "ls")
-wrap(bucket.DeltaClient, "complete_load")
-wrap(bucket.DeltaClient, "get_stored_state")
+wrap(bucket_dlt.WholeFiles, "ls")
+wrap(bucket_dlt.DeltaClient, "complete_load")
+wrap(bucket_dlt.DeltaClient, "get_stored_state")
 """
 """A file system that sleeps: as long as a file says so, or while it is there."""
 

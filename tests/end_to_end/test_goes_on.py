@@ -3,18 +3,21 @@
 import json
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from dlt.sources.rest_api import RESTAPIConfig
 
+from loader.destination.bucket import Bucket
+from loader.destination.bucket_dlt import DeltaClient
 from loader.errors import ApiError, SettingsError
 from loader.place import STATE_KEY
 from tests.clock import EPOCH, DrivenClock
 from tests.end_to_end.support import Loading, difference, read_again, rows_of, sample_config
 from tests.end_to_end.support.loading import offset_paged
-from tests.end_to_end.support.tables import EXACT
+from tests.end_to_end.support.tables import EXACT, compared
 from tests.sample_api import Behaviour, Failure, SampleApi, World
 
 WAIT = Failure(429, retry_after=6_000)
@@ -187,6 +190,30 @@ def test_replace_holds_the_old_rows_whole_until_the_new_ones_are_whole(
     world.recover()
     assert loading.run().status == "complete"
     assert difference(loading.bucket, world.snapshot("contacts")) == EXACT
+
+
+def test_append_repeats_one_chunk_where_a_run_dies_between_its_rows_and_its_place(
+    loading: Loading, world: World, api: SampleApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loading.config = lambda: sample_config(api, [offset_paged(write_disposition="append")])
+    monkeypatch.setattr(Bucket, "chunk_bytes", 300_000)
+    commit = DeltaClient.complete_load
+    committed: list[str] = []
+
+    def die(client: DeltaClient, load_id: str) -> None:
+        committed.append(load_id)
+        if len(committed) == 2:
+            raise SystemExit
+        commit(client, load_id)
+
+    monkeypatch.setattr(DeltaClient, "complete_load", die)
+    with pytest.raises(SystemExit):
+        loading.run()
+    loading.until_complete()
+    rows = rows_of(loading.bucket)
+    doubled = sorted(row["id"] for row in rows if row["_dlt_load_id"] == committed[1])
+    assert 0 < len(doubled) < 1_000
+    assert compared(rows, world.snapshot("contacts")) == replace(EXACT, doubled=doubled)
 
 
 def incremental(api: SampleApi, **more: Any) -> RESTAPIConfig:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from dlt.sources.rest_api import rest_api_source
 
 from loader.errors import ApiError
 from tests.clock import DrivenClock
@@ -14,6 +15,7 @@ from tests.end_to_end.support import difference, read_again, serving
 from tests.end_to_end.support.function import own_config
 from tests.end_to_end.support.loading import Loading, offset_paged, sample_config
 from tests.end_to_end.support.tables import EXACT
+from tests.local_server import Request
 from tests.sample_api import CLIENT_ID, KEY, Behaviour, Failure, SampleApi, World
 
 MOST_REFUSED = 0.35
@@ -64,6 +66,22 @@ def test_eight_at_once_ask_for_the_very_pages_that_one_at_a_time_asks_for(
         assert at_once == 1 or api.max_in_flight >= 2
         assert difference(tmp_path / str(at_once), world.snapshot("contacts")) == EXACT
     assert asked[1] == asked[8]
+
+
+def test_one_at_a_time_sends_what_plain_dlt_sends_but_for_the_offsets(tmp_path: Path) -> None:
+    with SampleApi(World({"contacts": 1_450})) as api:
+        load(tmp_path, api, at_once=1)
+        by_this = [sent(request) for request in api.requests]
+        by_dlt = list(rest_api_source(sample_config(api)).resources["contacts"]) and api.requests[len(by_this) :]
+    # and the closing lap
+    assert by_this == [sent(request) for request in [*by_dlt, by_dlt[0]]]
+    assert api.max_in_flight == 1
+
+
+def sent(request: Request) -> Any:
+    """Give what a server sees of a request, but for its offset."""
+    query = [pair for pair in request.query.items() if pair[0] != "offset"]
+    return request.method, request.path, query, sorted(request.headers.items())
 
 
 def test_without_a_total_few_pages_are_asked_for_past_the_end(tmp_path: Path) -> None:

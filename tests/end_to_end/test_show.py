@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.documents import blocks, words
 from tests.function import ROOT, Function
 from tests.local_server import ADDRESS
 
@@ -40,15 +41,38 @@ def listening(text: str) -> list[str]:
     return found
 
 
-def test_make_run_shows_the_same_counts_each_time(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def outputs(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Run it twice in one folder."""
+    folder = tmp_path_factory.mktemp("shown")
+    found = []
     for _ in range(2):
-        with start(tmp_path) as process:
+        with start(folder) as process:
             output, _ = process.communicate(timeout=120)
         assert process.returncode == 0, output
+        found.append(output)
+    return found
+
+
+def test_make_run_shows_the_same_counts_each_time(outputs: list[str]) -> None:
+    for output in outputs:
         assert output.count('"status": "complete"') == 5
         assert all(f"\n{count}\n" in output for count in [*COUNTS, "companies: 0 rows"])
         assert "\x1b" not in output
         assert listening(output) == []
+
+
+def test_the_readme_shows_what_comes(outputs: list[str]) -> None:
+    [sample] = [block for block in blocks((ROOT / "README.md").read_text(), "") if block.startswith("The sample API")]
+    real, at = timeless(outputs[0]), 0
+    for paragraph in sample.split("\n\n"):
+        assert timeless(paragraph) in real[at:]
+        at = real.index(timeless(paragraph), at)
+
+
+def timeless(screen: str) -> str:
+    """Give the words of a screen, without what differs from one time to the other."""
+    return re.sub(r'(?<=127\.0\.0\.1:)\d+|(?<="started_at": )"[^"]*"|(?<="seconds": )[\d.]+', "?", words(screen))
 
 
 @pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl_c", "terminated"])

@@ -1,6 +1,8 @@
 """The documentation says what is so."""
 
 import dataclasses
+import importlib.util
+import json
 import re
 import subprocess
 import tomllib
@@ -13,6 +15,8 @@ import pytest
 from loader import shell
 from loader.check.findings import LEVELS
 from loader.settings import Settings
+from tests.deployment import PROJECT, URL
+from tests.documents import blocks, commands
 from tests.function import ROOT
 
 README = (ROOT / "README.md").read_text()
@@ -20,6 +24,7 @@ PAGES = [
     ROOT / "README.md",
     ROOT / "CHANGELOG.md",
     *sorted((ROOT / ".github").glob("*.md")),
+    *sorted((ROOT / ".github" / "ISSUE_TEMPLATE").iterdir()),
     *sorted((ROOT / "docs").glob("*.md")),
 ]
 INSIDE_DLT = [
@@ -28,6 +33,13 @@ INSIDE_DLT = [
         r"^\| `([\w.]+)` \| `([\w/.]+)` \| .* \| `([\w/.]+)` \|$", (ROOT / "docs" / "dlt.md").read_text(), re.MULTILINE
     )
 ]
+TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+DEPLOY_OPTIONS = {
+    option
+    for case in re.findall(r"^\t\t(--[a-z| -]+)\)", (ROOT / "deploy.sh").read_text(), re.MULTILINE)
+    for option in case.split(" | ")
+}
+MAIN_OPTIONS = set(re.findall(r'"(--[a-z-]+)"', Path(shell.__file__).read_text()))
 ORDER = [
     "See it work",
     "How it works",
@@ -39,10 +51,6 @@ ORDER = [
     "Develop",
     "Clean up",
 ]
-
-
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
 
 
 def test_the_readme_is_short_and_in_order() -> None:
@@ -70,24 +78,45 @@ def test_the_settings_table_is_the_settings() -> None:
     }
 
 
-def test_commands_are_shell_and_there_is_what_they_call() -> None:
-    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    lines = [line for block in blocks("sh") for line in block.replace("\\\n", "").splitlines()]
-    commands = [line.split("#")[0].split() for line in lines]
-    for block in blocks("sh"):
+@pytest.mark.parametrize("page", [pytest.param(page, id=page.name) for page in PAGES])
+def test_commands_are_shell_and_there_is_what_they_call(page: Path) -> None:
+    text = page.read_text()
+    for block in blocks(text, "sh"):
         subprocess.run(["/bin/sh", "-n"], input=block, text=True, check=True, timeout=10)
-    for words in commands:
-        if words[0] == "make":
-            assert set(words[1:]) <= targets
-        elif words[0] == ".venv/bin/python":
-            assert words[1] == "main.py"
-            shell._options(words[2:])  # noqa: SLF001 - ends the process where an option is unknown
-        elif words[0] == "./deploy.sh":
-            usage = (ROOT / "deploy.sh").read_text()
-            assert all(word in usage for word in words[1:] if word.startswith("--"))
-        else:
-            assert words[0] in ("export", "./deploy.sh")
-            assert words[0] == "export" or (ROOT / words[0]).exists()
+    for command in commands(text):
+        program, *arguments = re.sub(r" < .*", "", command).removeprefix(".venv/bin/").removeprefix("python ").split()
+        match program:
+            case "make":
+                assert set(arguments) <= TARGETS
+            case "main.py":
+                shell._options(arguments)  # noqa: SLF001 - ends the process where an option is unknown
+            case "./deploy.sh":
+                assert {word for word in arguments if word.startswith("--")} <= DEPLOY_OPTIONS
+            case "-m":
+                assert importlib.util.find_spec(arguments[0])
+            case _:
+                assert program in ("export", "gcloud", "curl", "cat")
+
+
+@pytest.mark.parametrize("page", [pytest.param(page, id=page.name) for page in PAGES])
+def test_an_option_that_is_named_by_itself_is_one(page: Path) -> None:
+    named = set(re.findall(r"`(--[a-z-]+)[^`]*`", page.read_text()))
+    assert named <= {*DEPLOY_OPTIONS, *MAIN_OPTIONS, "--allow-unauthenticated"}
+
+
+def test_the_alert_of_the_docs_is_one_and_asks_for_what_is_logged(tmp_path: Path) -> None:
+    [block] = blocks((ROOT / "docs" / "logs.md").read_text(), "sh")
+    subprocess.run(["/bin/sh", "-e"], input=f"gcloud() {{ :; }}\n{block}", text=True, check=True, cwd=tmp_path)
+    [condition] = json.loads((tmp_path / "policy.json").read_text())["conditions"]
+    what = condition["conditionMatchedLog"]["filter"]
+    field = what.split()[0].removeprefix("jsonPayload.")
+    assert f"`{what}`" in README
+    assert f'"{field}"' in (ROOT / "tests" / "end_to_end" / "test_log_of_a_run.py").read_text()
+
+
+def test_the_address_of_the_docs_is_that_of_the_function() -> None:
+    [command] = blocks((ROOT / "docs" / "deploy.md").read_text(), "sh")
+    assert command.split()[-1] == URL.replace(PROJECT, "my-project")
 
 
 def test_every_finding_of_a_look_is_explained() -> None:
@@ -96,7 +125,7 @@ def test_every_finding_of_a_look_is_explained() -> None:
 
 
 def test_the_first_commands_are_run_and_test() -> None:
-    assert [line.split("#")[0].strip() for line in blocks("sh")[0].splitlines()] == ["make run", "make test"]
+    assert [line.split("#")[0].strip() for line in blocks(README, "sh")[0].splitlines()] == ["make run", "make test"]
 
 
 @pytest.mark.parametrize("page", [pytest.param(page, id=page.name) for page in PAGES])
@@ -107,8 +136,23 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 @pytest.mark.parametrize("page", [pytest.param(page, id=page.name) for page in PAGES])
 def test_a_test_that_is_named_is_there(page: Path) -> None:
-    for test in re.findall(r"\b(?:unit|end_to_end)/\w+(?:/\w+)?\.py\b", page.read_text()):
-        assert (ROOT / "tests" / test).exists(), test
+    for file, test in re.findall(
+        r"\b((?:unit|end_to_end|benchmarks)/\w+(?:/\w+)?\.py)\b(?:::(\w+))?", page.read_text()
+    ):
+        assert re.search(rf"^def {test or '.*'}\(", (ROOT / "tests" / file).read_text(), re.MULTILINE), (file, test)
+
+
+def test_every_promise_of_the_readme_names_the_test_that_holds_it() -> None:
+    _, promised, elsewhere = (ROOT / "docs" / "promises.md").read_text().split(" | held by |\n|---|---|\n")
+    section = README.split("## What it promises, and what not\n")[1].split("\n## ")[0].partition("\n- ")[2]
+    without_links = re.sub(r" \(\[docs/.*?\)[^)]*\)", "", section)
+    rest = " ".join(without_links.replace("\n- ", "\n").split())
+    for words in re.findall(r"^\| (.*) \| `", promised, re.MULTILINE):
+        between, found, rest = rest.partition(words)
+        assert (found, between.strip(" .")) == (words, "")
+    assert rest == " webhooks; rotating refresh tokens."
+    for words in re.findall(r"^\| (.*) \| `", elsewhere, re.MULTILINE):
+        assert words in " ".join(README.split())
 
 
 @pytest.mark.parametrize(("name", "file", "test"), INSIDE_DLT)
@@ -139,10 +183,12 @@ def test_private_names_of_dlt_are_all_in_the_table() -> None:
 
 
 def messages() -> list[Any]:
+    table = README.split("## When something goes wrong\n")[1].split("\n## ")[0]
+    symptoms = re.findall(r"^\| (.*?) \|", table, re.MULTILINE)
     rows = re.findall(
         r"^\| (`.*?`(?:, `.*?`)*)[^|]* \|", (ROOT / "docs" / "troubleshooting.md").read_text(), re.MULTILINE
     )
-    spans = [span for row in rows for span in re.findall(r"`(.*?)`", row)]
+    spans = dict.fromkeys(span for row in [*symptoms, *rows] for span in re.findall(r"`(.*?)`", row))
     return [pytest.param(span, id=span) for span in spans]
 
 

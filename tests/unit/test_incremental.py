@@ -3,6 +3,7 @@
 import copy
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -75,6 +76,18 @@ def test_the_object_that_dlt_holds_on_to_stays_the_same() -> None:
 def test_a_cursor_that_went_down_is_the_furthest_where_the_resource_says_so() -> None:
     merged = incremental.furthest({PATH: cursor(2)}, {PATH: cursor(5)}, min)
     assert merged == {PATH: cursor(2)}
+
+
+@pytest.mark.parametrize(
+    ("aside", "now"),
+    [
+        pytest.param({PATH: cursor(5)}, {}, id="this run has none"),
+        pytest.param({PATH: cursor(5)}, {PATH: cursor(None)}, id="this run has seen nothing"),
+        pytest.param({PATH: cursor(None)}, {PATH: cursor(5)}, id="those before have seen nothing"),
+    ],
+)
+def test_a_cursor_that_has_seen_nothing_hides_none_that_has(aside: dict[str, Any], now: dict[str, Any]) -> None:
+    assert incremental.furthest(aside, now) == {PATH: cursor(5)}
 
 
 def test_what_is_merged_is_not_changed() -> None:

@@ -29,10 +29,31 @@ def test_never_more_than_the_most_are_under_way() -> None:
     assert len(turns(manners)) == 8
 
 
-@pytest.mark.parametrize("status", [429, 503])
-def test_after_a_refusal_half_as_many_are_under_way_however_many_were_refused_together(status: int) -> None:
+def test_never_more_than_the_most_are_under_way_however_long_all_is_calm() -> None:
     manners = Manners(8)
-    for turn in turns(manners)[4:]:
+    give_back(manners, turns(manners), borne=7)
+    widths = []
+    for _ in range(100):
+        taken = turns(manners)
+        widths.append(len(taken))
+        give_back(manners, taken)
+    assert max(widths) == 8
+
+
+def test_an_api_that_refuses_all_is_asked_for_one_page_at_a_time() -> None:
+    manners = Manners(4)
+    for _ in range(5):
+        give_back(manners, turns(manners), borne=0)
+    assert len(turns(manners)) == 1
+
+
+@pytest.mark.parametrize("refused", [1, 2, 4])
+@pytest.mark.parametrize("status", [429, 503])
+def test_after_a_refusal_half_as_many_are_under_way_however_many_were_refused_together(
+    status: int, refused: int
+) -> None:
+    manners = Manners(8)
+    for turn in turns(manners)[-refused:]:
         manners.leave(turn, status)
     assert int(manners.allowed) == 4
 

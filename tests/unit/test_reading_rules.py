@@ -314,3 +314,6 @@ def test_the_masked_case_is_what_verified_cannot_see() -> None:
     model.read()
     assert model.missing == {450}
     assert model.verified is True
+    # the next pass is a calm one
+    model.rounds = Rounds.begin(0, model.limit)
+    assert model.read().missing == set()

@@ -45,7 +45,10 @@ def test_only_resources_that_are_named_are_swept_at_a_minute_of_their_own() -> N
     assert set(sweep_lines("analytics", NAMES, {"default": "0 3 * * 0"})) == set(NAMES)
 
 
-@pytest.mark.parametrize("sweeps", [{"nothing": "0 3 * * 0"}, {"teams": "weekly"}])
-def test_a_sweep_that_makes_no_sense_is_refused(sweeps: dict[str, str]) -> None:
-    with pytest.raises(SettingsError, match="SWEEPS"):
+@pytest.mark.parametrize(
+    ("sweeps", "told"),
+    [({"nothing": "0 3 * * 0"}, f"nothing.*There are: {', '.join(NAMES)}"), ({"teams": "weekly"}, "teams.*'weekly'")],
+)
+def test_a_sweep_that_makes_no_sense_is_refused(sweeps: dict[str, str], told: str) -> None:
+    with pytest.raises(SettingsError, match=f"SWEEPS.*{told}"):
         sweep_lines("analytics", NAMES, sweeps)

@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from loader.verdict import Evidence, advice, checks, combined, verified
+from loader import verdict
+from loader.verdict import Evidence, Tally, advice, checks, combined, verified
 
 WHOLE = Evidence(rows=100, total=100, neighbours=True, beginning=True)
 UNKNOWN = Evidence(rows=100)
@@ -41,9 +42,26 @@ def test_a_pass_of_several_lists_is_as_good_as_the_worst_of_them() -> None:
     assert combined([WHOLE, replace(WHOLE, neighbours=False)], None).neighbours is False
     assert combined([WHOLE, replace(WHOLE, beginning=None)], None).beginning is None
     assert combined([WHOLE, replace(WHOLE, total=None)], None).total is None
+    assert combined([WHOLE, replace(WHOLE, is_certain=False)], None).is_certain is False
 
 
 def test_what_was_missed_of_the_parents_is_missed_of_what_depends_on_them() -> None:
     missed = Evidence(neighbours=False, beginning=False)
     assert verified(checks(combined([WHOLE], missed))) is False
     assert verified(checks(combined([WHOLE], Evidence()))) is None
+    assert combined([WHOLE], Evidence(neighbours=True, beginning=True)).is_certain is True
+
+
+def test_a_row_counts_once_as_long_as_the_keys_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(verdict, "MAX_SEEN", 3)
+    tally = Tally()
+    tally.add(["a", "b"])
+    tally.add(["b", "c"], may_be_old=True)
+    assert (tally.rows, tally.is_certain) == (3, True)
+    # one key too many to keep them
+    tally.add(["d"])
+    tally.add([], may_be_old=True)
+    tally.add(["e"])
+    assert (tally.rows, tally.is_certain) == (5, True)
+    tally.add(["e"], may_be_old=True)
+    assert (tally.rows, tally.is_certain) == (6, False)
