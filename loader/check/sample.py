@@ -13,8 +13,7 @@ from dlt.extract import DltResource
 from dlt.normalize.configuration import NormalizeConfiguration
 from dlt.normalize.items_normalizers.jsonl import JsonLItemsNormalizer
 
-from loader.columns import ADDED
-from loader.fields import SEPARATOR
+from loader.fields import ADDED, SEPARATOR
 from loader.trail import LEAST_SHARE, longest_increasing
 
 MOVED_SHARE = 20

@@ -18,6 +18,7 @@ from loader.destination.bigquery_client import NEVER, BoundedClient
 from loader.destination.bigquery_dlt import BEYOND_DOUBLE, BoundedBigQuery, Client, SqlClient
 from loader.destination.bigquery_lease import ExpiringTable
 from loader.destination.bigquery_marks import BigQueryMarks
+from loader.errors import SettingsError
 from loader.lease import Gate, LeaseStore
 from loader.log import logger
 from loader.place import Pass
