@@ -85,7 +85,7 @@ def contestants() -> list[Contestant]:
 def main(latencies_ms: list[int]) -> None:
     """Measure, write it down, and print what is for the README."""
     everyone = contestants()
-    columns = {milliseconds: measure_all(everyone, milliseconds) for milliseconds in latencies_ms}
+    columns = {milliseconds: measure_all(everyone, milliseconds) for milliseconds in sorted(latencies_ms)}
     table = figures.table(
         ("20,000 rows", *(f"{milliseconds} ms a page" for milliseconds in columns)),
         [(who.name, *(str(column[who.name]) for column in columns.values())) for who in everyone],
