@@ -19,6 +19,8 @@ ROWS = 20_000
 LATENCIES_MS = (0, 50, 200)
 """Until the API answers a page, in milliseconds."""
 AT_ONCE = (1, 4, 8, 16)
+SHOWN_AT_ONCE = 8
+"""In the README."""
 ROUNDS = 3
 
 Loads = Callable[[SampleApi, Path], None]
@@ -92,8 +94,22 @@ def main(latencies_ms: list[int]) -> None:
     )
     lines = {who.name: [(ms, columns[ms][who.name].median) for ms in columns] for who in everyone}
     plot = plots.draw("speed", "20,000 rows", ("ms until a page is answered", "seconds"), lines)
-    figures.write("speed", section(f"{table}\n\n{plot}", everyone, columns))
+    figures.write("speed", section(f"{in_short(columns)}\n\n{table}\n\n{plot}", everyone, columns))
     print(table)
+
+
+def in_short(columns: dict[int, dict[str, Result]]) -> str:
+    """Give the table of the README."""
+    names = [who.name for who in contestants() if who.at_once in (SHOWN_AT_ONCE, None)]
+    titles = [name.replace(f", {SHOWN_AT_ONCE} at once", f", {SHOWN_AT_ONCE} pages at once") for name in names]
+    return figures.table(
+        ("20,000 rows, from the start of a process to its end", *titles),
+        [
+            (f"the API takes {milliseconds} ms a page", *(f"{column[name].median:.1f} s" for name in names))
+            for milliseconds, column in columns.items()
+            if milliseconds
+        ],
+    )
 
 
 def measure_all(everyone: list[Contestant], milliseconds: int) -> dict[str, Result]:
@@ -141,7 +157,7 @@ def section(table: str, everyone: list[Contestant], columns: dict[int, dict[str,
     return f"""\
 ## Speed
 {figures.circumstances()}. {ROWS:,} rows, {PAGE} a page, from the start of a process to its end: the median of {ROUNDS}
-rounds, and their range.
+rounds, and their range. In short:
 
 {table}
 
