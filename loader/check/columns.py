@@ -6,12 +6,15 @@ from loader.check import paste
 from loader.check.asking import Asking
 from loader.check.look import Look
 from loader.check.paste import Code, literal
-from loader.fields import Names, Path, colliding, columns_of, new_names, split_numbers
+from loader.fields import OWN_NAMES, Names, Path, colliding, columns_of, new_names, split_numbers
 
 
 def renamed_fields(asking: Asking, look: Look, names: Names) -> dict[Path, str]:
     """Give the names of their own that the loader gives to fields which would share a column."""
-    return new_names(columns_of(look.rows, names), names, {(name,) for name in asking.key})
+    received = {name for page in look.pages for row in asking.received(page) if isinstance(row, dict) for name in row}
+    # where an API does not send one, a destination has added it
+    ours = [(name,) for name in OWN_NAMES if name not in received]
+    return new_names(columns_of(look.rows, names), names, {(name,) for name in asking.key}, ours)
 
 
 def find_fields(asking: Asking, look: Look, names: Names) -> None:
