@@ -69,10 +69,24 @@ def _whole_of_text(text: str) -> int:
     return _same(int(text), str(int(text)) == text and LEAST_OF_64_BITS <= int(text) <= MOST_OF_64_BITS)
 
 
+def _refusing(coerce: Callable[[str], Value]) -> Callable[[str], Value]:
+    """Let a number that no arithmetic reaches, like 1e99999999999999999999, be one that does not fit."""
+
+    def coerced(text: str) -> Value:
+        try:
+            return coerce(text)
+        except ArithmeticError as error:
+            raise ValueError(text) from error
+
+    return coerced
+
+
+@_refusing
 def _float_of_text(text: str) -> float:
     return _same(float(text), _is_number(text) and _means(float(text), Decimal(text)))
 
 
+@_refusing
 def _decimal_of_text(text: str) -> Decimal:
     return _same(Decimal(text) if _is_number(text) else Decimal(0), _is_number(text) and _fits(Decimal(text)))
 

@@ -245,15 +245,14 @@ class PlacedPaginator(BasePaginator):
         """Tell the requests of the next pages: more than may be under way at once, where they are known to be there."""
         inner, numbers, at_once = self.inner, self.numbers_ahead(), self.reading.pages_in_flight
         if isinstance(inner, RangePaginator):
-            following = islice(numbers, at_once if self.known_end() is None else pages_at_hand(at_once))
+            following = islice(numbers, at_once if self.told_end() is None else pages_at_hand(at_once))
             made = self.following
             self.following = {number: made.get(number) or asking_for(inner, request, number) for number in following}
             self.listener.follow([*self.following.values()])
 
-    def known_end(self) -> int | None:
-        """Give the number behind the last page (the offset behind the last row), as far as is known."""
-        maximum = self.inner.maximum_value if isinstance(self.inner, RangePaginator) else None
-        return min((end for end in (maximum, self.end) if end is not None), default=None)
+    def told_end(self) -> int | None:
+        """Give the number behind the last page (the offset behind the last row), where the API has told it."""
+        return self.end
 
     def numbers_ahead(self) -> Iterator[int]:
         """Give the number of the next page, and of those behind it; other paginators learn each from the one before."""
@@ -262,8 +261,8 @@ class PlacedPaginator(BasePaginator):
             return
         yield inner.current_value
         if len(self.last_page) == self.page_size:
-            end = self.known_end()
-            yield from range(inner.current_value + 1, sys.maxsize if end is None else end)
+            ends = [end for end in (inner.maximum_value, self.end) if end is not None]
+            yield from range(inner.current_value + 1, min(ends, default=sys.maxsize))
 
     def next_place(self, inner: BasePaginator, request: Request) -> dict[str, Any]:
         """Give the place of the page that `request` asks for."""
@@ -359,10 +358,10 @@ class OffsetGuard(PlacedPaginator):
         self.listener.next_place(None if self.rounds.is_done else place)
         self.tell_what_follows(request)
 
-    def known_end(self) -> int | None:
-        """Give the offset behind the last row; one that was passed is wrong."""
-        ends = [end for end in (self._maximum(), self.rounds.total) if end is not None]
-        return min((end for end in ends if end > self.rounds.offset), default=None)
+    def told_end(self) -> int | None:
+        """Give the offset behind the last row, where the API has told it; one that was passed is wrong."""
+        total = self.rounds.total
+        return total if total is not None and total > self.rounds.offset else None
 
     def numbers_ahead(self) -> Iterator[int]:
         """Give the offset to ask for next, and those behind it."""

@@ -173,7 +173,7 @@ def _normalize_chunk(
 ) -> Any:
     """Let the rows of a page take the short way that can; none with values that JSON has no kind for."""
     watch = _watch.get()
-    table = self.schema.naming.normalize_table_identifier(root_table_name)
+    table = _plain_table_identifier(self.schema, self.naming, root_table_name)
     if watch is None or may_have_pua or skip_write or self.schema._compiled_excludes or table not in self.schema.tables:  # noqa: SLF001 - see docs/dlt.md
         return _plain_chunk(self, root_table_name, items, may_have_pua, skip_write)
     shortcuts = vars(self).setdefault("shortcuts", {})
@@ -477,7 +477,10 @@ class _Package:
 
     def _told_of_losses(self) -> Iterator[dict[str, Any]]:
         for table, column, change in sorted(self._watch.lossy):
-            hints: Any = self._schema.tables[table]
+            hints: Any = self._schema.tables.get(table)
+            # a contract may leave out a whole table, and what it leaves out of one is not cut
+            if hints is None or (change == CUT and "data_type" not in hints["columns"].get(column, {})):
+                continue
             if [column, change] not in hints.setdefault(TOLD, []):
                 hints[TOLD].append([column, change])
                 data_type = hints["columns"].get(column, {}).get("data_type")

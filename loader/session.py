@@ -165,7 +165,7 @@ class Session(requests.Session):
 
     def _signed(self, request: requests.Request) -> PreparedRequest:
         """Prepare a request; signing it may ask a token server (through this session), by the deadline too."""
-        if type(request.auth) in ASK_NOBODY:
+        if type(request.auth or self.inner.auth) in ASK_NOBODY:
             return self.inner.prepare_request(request)
         return in_time(
             lambda: self.inner.prepare_request(request),

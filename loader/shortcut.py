@@ -69,7 +69,7 @@ class Shortcut:
         self._top = Level((), names._get_table_nesting_level(table, names.max_nesting))  # noqa: SLF001 - see docs/dlt.md
         self._owners: dict[str | tuple[str, ...], tuple[tuple[str, ...], str]] = {}
         self._of_dlt = (names.c_dlt_id, names.c_dlt_load_id)
-        self._own_way = {*own_way, *self._of_dlt}
+        self._own_way = {*own_way, names.c_dlt_load_id}
         self._is_begun = False
         self._keys = {*names._get_primary_key(table)}  # noqa: SLF001 - the same
 
@@ -85,7 +85,9 @@ class Shortcut:
             # it does not fit into its column; dlt makes it another one
             return None
         row[self._names.c_dlt_load_id] = self._normalizer.load_id
-        self._names._add_row_id(self._table, item, row, None, None, is_root=True)  # noqa: SLF001 - see docs/dlt.md
+        # BigQuery's rows bring theirs
+        if not row.get(self._names.c_dlt_id):
+            self._names._add_row_id(self._table, item, row, None, None, is_root=True)  # noqa: SLF001 - see docs/dlt.md
         return row
 
     def write(self, rows: list[dict[str, Any]]) -> None:
@@ -122,7 +124,8 @@ class Shortcut:
         if not hints:
             return None
         if value is None:
-            return (None, None, None) if utils.is_nullable_column(hints) else None
+            is_left_out = utils.is_nullable_column(hints) and column not in self._keys
+            return (None, None, None) if is_left_out else None
         wanted, kind = hints["data_type"], normalizer._type_map.get(type(value))  # noqa: SLF001 - see docs/dlt.md
         if wanted == kind != "timestamp":
             return (column, None, None)

@@ -286,6 +286,14 @@ def test_each_request_is_signed_once_one_after_the_other(api: Api) -> None:
     assert auth.signed == [1, 2, 3, 4, 5, 6]
 
 
+def test_a_session_that_signs_by_itself_is_waited_for_no_longer_than_the_deadline(api: Api) -> None:
+    reader, waits = Reader(api, at_once=1), threading.Event()
+    api.auth = lambda request: waits.wait(PATIENCE_SECONDS) and request
+    with reader.session.until(Deadline(reader.clock, 0.05)), pytest.raises(TimeIsUpError, match="could not be signed"):
+        reader.read(1)
+    waits.set()
+
+
 def test_what_is_wrong_with_a_page_ahead_shows_when_it_is_needed(api: Api) -> None:
     reader, auth = Reader(api, at_once=4), Signing(fails_from=2)
     reader.follow(1, 2, 3, auth=auth)

@@ -120,6 +120,7 @@ ROWS = st.builds(lambda key, rest: {"id": key, **rest}, st.integers(0, 9), st.di
 @settings(max_examples=300, deadline=None)
 @given(st.lists(st.lists(ROWS, max_size=4), max_size=4), st.booleans())
 @example([[{"id": 1}]], True)  # noqa: FBT003 - drawn
+@example([[{"id": 1, "_dlt_id": "a"}, {"id": 2, "_dlt_id": "b"}, {"id": 3, "_dlt_id": ""}, {"id": 4}]], False)  # noqa: FBT003 - drawn
 def test_rows_and_schema_are_those_of_dlts_own_way(pages: list[list[Any]], is_complete: bool) -> None:  # noqa: FBT001 - drawn
     plain = _attempt(pages, shortly=False, is_complete=is_complete)
     short = _attempt(pages, shortly=True, is_complete=is_complete)
@@ -143,6 +144,13 @@ def test_only_a_row_with_something_new_in_it_goes_dlts_own_way() -> None:
     written, _, own_way = normalized([rows, rows], shortly=True)
     assert own_way == [rows[0], rows[50]]
     assert [row["id"] for _, row in written] == [*range(100), *range(100)]
+
+
+def test_rows_that_bring_their_id_keep_it() -> None:
+    own = "_dlt_id"
+    written, _, own_way = normalized([[{"id": key, own: f"id-{key}"} for key in range(10)]], shortly=True)
+    assert len(own_way) == 1
+    assert [row[own] for _, row in written] == [f"id-{key}" for key in range(10)]
 
 
 def test_of_moments_with_more_digits_than_their_column_has_the_first_goes_dlts_own_way() -> None:
