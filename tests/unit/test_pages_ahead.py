@@ -288,7 +288,12 @@ def test_each_request_is_signed_once_one_after_the_other(api: Api) -> None:
 
 def test_a_session_that_signs_by_itself_is_waited_for_no_longer_than_the_deadline(api: Api) -> None:
     reader, waits = Reader(api, at_once=1), threading.Event()
-    api.auth = lambda request: waits.wait(PATIENCE_SECONDS) and request
+
+    def sign(request: requests.PreparedRequest) -> requests.PreparedRequest:
+        waits.wait(PATIENCE_SECONDS)
+        return request
+
+    api.auth = sign
     with reader.session.until(Deadline(reader.clock, 0.05)), pytest.raises(TimeIsUpError, match="could not be signed"):
         reader.read(1)
     waits.set()
