@@ -1,11 +1,14 @@
-"""One exchange with the API, under way in a thread of its own: a request sent, and its answer read to the last byte."""
+"""One exchange with the API: a request sent, and its answer read to the last byte, in another thread than the reader's."""
 
+import contextvars
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 
 from requests import PreparedRequest, Response
 
-from loader.deadline import Deadline, Work
+from loader.deadline import Deadline
+from loader.manners import Turn
 
 
 class TimeIsUpError(Exception):
@@ -19,7 +22,7 @@ class TimeIsUpError(Exception):
 
 
 class Exchange:
-    """An exchange. It begins at once; somebody may wait for its answer, or drop it."""
+    """An exchange. Some thread runs it; another one may wait for its answer, or drop it."""
 
     def __init__(
         self,
@@ -27,23 +30,36 @@ class Exchange:
         send: Callable[[PreparedRequest], Response],
         ended: Callable[["Exchange", Response | None], None],
     ) -> None:
-        """Begin.
+        """Prepare it.
 
         Args:
             request: what to send.
             send: sends it, and gives the answer when its headers are there.
-            ended: called in the exchange's own thread, with the answer if a whole one came.
+            ended: called in the thread that runs it, with the answer if a whole one came.
         """
         self.request = request
+        self.turn: Turn | None = None
+        """The right to be under way; None: it has not begun."""
         self.ended_at = 0.0
         """When it ended, for `ended` to note (monotonic seconds)."""
         self._send = send
         self._ended = ended
         self._opened: Response | None = None
+        self._failure: BaseException | None = None
         self._is_dropped = False
-        self._work = Work(self._run)
+        self._is_done = threading.Event()
+        self._context = contextvars.copy_context()
 
-    def _run(self) -> Response:
+    def run(self) -> None:
+        """Do it; it sees the context variables of who prepared it, and whoever waits for its answer gets its errors."""
+        try:
+            self._context.run(self._run)
+        except BaseException as error:  # noqa: BLE001 - raised again where it is waited for
+            self._failure = error
+        finally:
+            self._is_done.set()
+
+    def _run(self) -> None:
         whole = None
         try:
             response = self._opened = self._send(self.request)
@@ -54,7 +70,6 @@ class Exchange:
             whole = response
         finally:
             self._ended(self, whole)
-        return response
 
     def answer(self, deadline: Deadline) -> Response:
         """Wait for the answer.
@@ -63,12 +78,13 @@ class Exchange:
             TimeIsUpError: it did not come in time; nobody waits for it any more.
             requests.RequestException: there was none.
         """
-
-        def late(_: object) -> TimeIsUpError:
+        if not self._is_done.wait(deadline.left()):
             self.drop()
-            return TimeIsUpError("a page did not come in time")
-
-        return self._work.result(deadline, late)
+            raise TimeIsUpError("a page did not come in time")
+        if self._failure is not None:
+            raise self._failure
+        assert self._opened is not None  # noqa: S101 - it has not failed
+        return self._opened
 
     def drop(self) -> None:
         """Let nobody wait for it any more: it ends as soon as the API answers at all."""

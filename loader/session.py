@@ -1,5 +1,6 @@
 """Every request of the API: retried, never past the deadline, and some of them made before they are needed."""
 
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -26,6 +27,9 @@ TRANSIENT = (requests.ConnectionError, requests.Timeout, requests.exceptions.Chu
 
 ASK_NOBODY = (type(None), APIKeyAuth, BearerTokenAuth, HttpBasicAuth)
 """Kinds of authentication that sign a request with what they have."""
+
+EXCHANGES = "loader-exchanges"
+"""Name of the threads in which requests are under way."""
 
 DIGITS = bytes.maketrans(b"123456789", b"000000000")
 
@@ -75,7 +79,7 @@ def pages_at_hand(pages_in_flight: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Ahead:
-    """A request that is under way before its page is needed."""
+    """A request that is under way before its page is needed, or waits for its turn."""
 
     request: requests.Request
     exchange: Exchange
@@ -95,8 +99,9 @@ class Session(requests.Session):
 
     It sends through another session (dlt's own, or the one of the configuration), so that what goes over the wire is
     what that session sends. dlt asks for one page after the other; those that are known to follow are under way by
-    then. They are signed in the thread that asks, one after the other, so a token is never fetched twice; and whatever
-    is wrong with one of them shows when dlt asks for it, as if it had been sent then.
+    then: a thread that has brought one goes on with the next that waits, while all is well. They are signed in the
+    thread that asks, one after the other, so a token is never fetched twice; and whatever is wrong with one of them
+    shows when dlt asks for it, as if it had been sent then.
     """
 
     def __init__(
@@ -122,6 +127,8 @@ class Session(requests.Session):
         self._sends = True
         self._lead: PreparedRequest | None = None
         self._ahead: list[Ahead] = []
+        self._goes_on = False
+        self._lock = threading.Lock()
         self._answered_at = 0.0
         self._environment: dict[Any, Any] = {}
 
@@ -137,10 +144,12 @@ class Session(requests.Session):
             sends: whether the others are sent when the first of them is asked for.
         """
         self._following, self._sends = following[: pages_at_hand(self.pages_in_flight)], sends
-        for ahead in list(self._ahead):
-            if not any(_is_same(ahead.request, request) for request in self._following):
-                self._ahead.remove(ahead)
-                ahead.exchange.drop()
+        with self._lock:
+            self._goes_on = self._goes_on and sends
+            vain = [ahead for ahead in self._ahead if not any(_is_same(ahead.request, one) for one in self._following)]
+            self._ahead = [ahead for ahead in self._ahead if ahead not in vain]
+        for ahead in vain:
+            ahead.exchange.drop()
 
     def close(self) -> None:
         """Drop what is under way; the inner session is its owner's."""
@@ -226,14 +235,17 @@ class Session(requests.Session):
         return response
 
     def _under_way(self, request: PreparedRequest) -> Exchange | None:
-        for ahead in self._ahead:
-            if ahead.exchange.request is request:
-                self._ahead.remove(ahead)
-                return ahead.exchange
-        return None
+        with self._lock:
+            ahead = next((ahead for ahead in self._ahead if ahead.exchange.request is request), None)
+            if ahead is None:
+                return None
+            self._ahead.remove(ahead)
+            return ahead.exchange if ahead.exchange.turn else None
 
     def _begin_in_turn(self, request: PreparedRequest, kwargs: Mapping[str, Any]) -> Exchange:
         """Send a request as soon as that is allowed."""
+        # what comes after it is not to take its turn
+        self._goes_on = False
         clock = self.deadline.clock
         held, left = self._manners.held(clock.monotonic()), self.deadline.left()
         if held >= left:
@@ -242,47 +254,71 @@ class Session(requests.Session):
             )
         if held:
             clock.sleep(held)
-        exchange = self._begin(request, kwargs, self.deadline.left())
-        if exchange is None:
+        exchange = self._exchange(request, kwargs)
+        exchange.turn = self._manners.enter(self.deadline.left())
+        if exchange.turn is None:
             raise TimeIsUpError("as many requests as are allowed at once were not answered in time")
+        self._begin(exchange)
         return exchange
 
     def _send_ahead(self) -> None:
         """Send what follows, as far as that is allowed."""
+        if self._manners.held(self.deadline.clock.monotonic()):
+            return
         for request in self._following[1:]:
             if any(_is_same(ahead.request, request) for ahead in self._ahead):
                 continue
-            if self._manners.held(self.deadline.clock.monotonic()):
-                return
             # what is wrong with it will be raised when it is asked for
             with suppress(requests.RequestException, TimeIsUpError):
                 prepared = self._signed(request)
                 kwargs = self.merge_environment_settings(prepared.url, {}, None, None, None)
-                exchange = self._begin(prepared, kwargs)
-                if exchange is None:
-                    return
-                self._ahead.append(Ahead(request, exchange))
+                with self._lock:
+                    self._ahead.append(Ahead(request, self._exchange(prepared, kwargs)))
+        self._goes_on = True
+        while exchange := self._next():
+            self._begin(exchange)
 
-    def _begin(self, request: PreparedRequest, kwargs: Mapping[str, Any], seconds: float = 0.0) -> Exchange | None:
-        """Send a request, if it is allowed within so many seconds."""
-        turn = self._manners.enter(seconds)
-        if turn is None:
-            return None
+    def _next(self) -> Exchange | None:
+        """Give the first that waits, if it may be under way now."""
+        with self._lock:
+            is_held = self._manners.held(self.deadline.clock.monotonic()) or not self.deadline.left()
+            waiting = (ahead.exchange for ahead in self._ahead if not ahead.exchange.turn)
+            exchange = next(waiting, None) if self._goes_on and not is_held else None
+            if exchange:
+                exchange.turn = self._manners.enter()
+            return exchange if exchange and exchange.turn else None
+
+    def _begin(self, exchange: Exchange) -> None:
+        threading.Thread(target=self._bring, args=(exchange,), name=EXCHANGES, daemon=True).start()
+
+    def _bring(self, first: Exchange) -> None:
+        """Run an exchange, and then those that wait; to start a thread for each would cost as much as to send it."""
+        exchange: Exchange | None = first
+        while exchange:
+            with self._lock:
+                self.requests += 1
+            exchange.run()
+            exchange = self._next()
+
+    def _exchange(self, request: PreparedRequest, kwargs: Mapping[str, Any]) -> Exchange:
         clock = self.deadline.clock
-        patience = max(min(SOCKET_SECONDS, self.deadline.left()), 0.001)
 
         def send(prepared: PreparedRequest) -> Response:
             bare = prepared.copy()
             bare.hooks = {}
+            patience = max(min(SOCKET_SECONDS, self.deadline.left()), 0.001)
             return self.inner.send(bare, **{**kwargs, "timeout": patience, "stream": True})
 
         def ended(exchange: Exchange, response: Response | None) -> None:
             exchange.ended_at = clock.monotonic()
+            if response is None or not response.ok:
+                # the reader is to look at it first
+                self._goes_on = False
             if response is not None and response.status_code in REFUSALS:
                 self._manners.hold(exchange.ended_at + (retry_after(response, clock.time()) or 0.0))
-            self._manners.leave(turn, None if response is None else response.status_code)
+            assert exchange.turn is not None  # noqa: S101 - it was under way
+            self._manners.leave(exchange.turn, None if response is None else response.status_code)
 
-        self.requests += 1
         return Exchange(request, send, ended)
 
     def _is_transient(self, error: BaseException) -> bool:

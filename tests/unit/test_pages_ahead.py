@@ -10,7 +10,7 @@ from requests.auth import AuthBase
 
 from loader.deadline import Deadline
 from loader.exchange import TimeIsUpError
-from loader.session import RetryPolicy, Session
+from loader.session import EXCHANGES, RetryPolicy, Session
 from tests.clock import EPOCH, DrivenClock
 
 POLICY = RetryPolicy(frozenset({429, 500, 502, 503, 504}), backoff_factor=2, max_retries=3)
@@ -30,6 +30,8 @@ class Api(requests.Session):
         self.held: set[int] = set()
         """Pages whose answers wait."""
         self.sent: list[int] = []
+        self.threads: dict[int, threading.Thread] = {}
+        """In which a page was asked for last."""
         self.most_under_way = 0
         self._under_way = 0
         self._changed = threading.Condition()
@@ -38,6 +40,7 @@ class Api(requests.Session):
         page = int(str(request.url).rpartition("page=")[2])
         with self._changed:
             self.sent.append(page)
+            self.threads[page] = threading.current_thread()
             self._under_way += 1
             self.most_under_way = max(self.most_under_way, self._under_way)
             self._changed.notify_all()
@@ -47,9 +50,10 @@ class Api(requests.Session):
             reply = replies.pop(0) if replies else lambda: answer(200, page)
         return reply()
 
-    def release(self) -> None:
+    def release(self, *pages: int) -> None:
+        """Let these answers come; all of them, if none is named."""
         with self._changed:
-            self.held.clear()
+            self.held -= {*pages} or self.held
             self._changed.notify_all()
 
     def wait_until_sent(self, *pages: int) -> None:
@@ -85,9 +89,10 @@ class Reader:
         self.session.follow([page_request(page, **request) for page in pages])
 
     def settle(self) -> None:
-        """Wait until all that is under way has ended."""
-        for ahead in self.session._ahead:  # noqa: SLF001 - no time is to pass by luck
-            ahead.exchange._work._thread.join(PATIENCE_SECONDS)  # noqa: SLF001
+        """Wait until nothing is under way."""
+        for thread in threading.enumerate():
+            if thread.name == EXCHANGES:
+                thread.join(PATIENCE_SECONDS)
 
 
 @pytest.fixture
@@ -186,12 +191,13 @@ def test_a_page_that_was_asked_for_ahead_is_known_as_such(api: Api) -> None:
 
 def test_retries_count_for_each_page_and_are_made_when_it_is_needed(api: Api) -> None:
     refusals: list[Reply] = [lambda: answer(503)] * 3
-    api.replies = {2: [*refusals], 3: [*refusals]}
+    api.replies, api.held = {2: [*refusals], 3: [*refusals]}, {2, 3}
     reader = Reader(api, at_once=4)
     reader.follow(1, 2, 3)
     reader.read(1)
+    api.wait_until_sent(2, 3)
+    api.release()
     reader.settle()
-    assert sorted(api.sent) == [1, 2, 3]
     assert reader.clock.sleeps == []
     reader.follow(2, 3)
     assert reader.read(2) == 2
@@ -201,6 +207,23 @@ def test_retries_count_for_each_page_and_are_made_when_it_is_needed(api: Api) ->
     assert reader.read(3) == 3
     assert reader.clock.sleeps == [2, 4, 8, 0, 4, 8]
     assert (api.sent.count(2), api.sent.count(3)) == (4, 4)
+
+
+def test_after_a_refusal_nothing_more_is_sent_ahead_until_the_reader_has_come_to_it(api: Api) -> None:
+    api.replies, api.held = {2: [lambda: answer(503)]}, {2, 3, 4}
+    reader = Reader(api, at_once=3)
+    reader.follow(1, 2, 3, 4, 5)
+    reader.read(1)
+    api.wait_until_sent(2, 3, 4)
+    api.release(2)
+    api.threads[2].join(PATIENCE_SECONDS)
+    api.release()
+    reader.settle()
+    assert sorted(api.sent) == [1, 2, 3, 4]
+    reader.follow(2, 3, 4, 5)
+    assert reader.read(2) == 2
+    reader.settle()
+    assert sorted(api.sent) == [1, 2, 2, 3, 4, 5]
 
 
 def test_a_page_that_is_refused_for_good_shows_when_it_is_needed(api: Api) -> None:
