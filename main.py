@@ -17,6 +17,7 @@ from loader.failures import silent
 from loader.invocation import invoke
 from loader.orders import parse
 from loader.report import Report
+from loader.secret import Placeholders
 from loader.settings import Settings, read
 from loader.status import status
 
@@ -46,8 +47,9 @@ def _answer(request: flask.Request, started: float, report: Report) -> dict[str,
 
 
 def _run(request: flask.Request, started: float, report: Report) -> dict[str, Any]:
-    order = parse(request.get_data(), description_without_key().resources())
-    settings = settings_for_a_run()
+    asked = Placeholders()
+    order = parse(request.get_data(), description_without_key(asked).resources())
+    settings = settings_for_a_run(asked)
     task_name = request.headers.get(TASK_HEADER)
     deadline = Deadline.of(settings.timeout_seconds, SystemClock(), started)
     invoke(order, settings, source_config(), deadline, report, task_name=task_name)

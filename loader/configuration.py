@@ -27,23 +27,27 @@ def source_config() -> ModuleType:
         raise mistakes.in_the_import(error) from error
 
 
-def description_without_key() -> Description:
-    """Describe the source with placeholders for what is missing: for where only names are wanted."""
+def description_without_key(asked: Placeholders | None = None) -> Description:
+    """Describe the source with placeholders for what is missing: for where only names are wanted.
+
+    Args:
+        asked: takes note of what source_config.py asks for.
+    """
     module = source_config()
     with dlt_settings.imports:
-        return describe(module, Placeholders())
+        return describe(module, asked or Placeholders())
 
 
-def settings_for_a_run() -> Settings:
+def settings_for_a_run(asked: Placeholders) -> Settings:
     """Read the settings, and make sure that there is a key; all that is wrong is named at once.
+
+    Args:
+        asked: what source_config.py asks for, when it is described.
 
     Raises:
         SettingsError: one or more variables are wrong or missing.
     """
     settings, problems = read(os.environ)
-    module, asked = source_config(), Placeholders()
-    with dlt_settings.imports:
-        describe(module, asked)
     problems += [
         f"{name.upper()} is missing: source_config.py asks dlt.config for it." for name in sorted(asked.missing)
     ]

@@ -1,4 +1,4 @@
-"""One exchange with the API: a request sent, and its answer read to the last byte, in another thread than the reader's."""
+"""One exchange with the API: a request sent, and its answer read to the last byte, in a thread that is not the reader's."""
 
 import contextvars
 import threading

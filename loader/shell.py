@@ -19,6 +19,7 @@ from loader.log import logger
 from loader.report import Report
 from loader.run import Order
 from loader.schedules import cron_lines, sweep_lines
+from loader.secret import Placeholders
 from loader.settings import Settings, read
 from loader.status import status
 from loader.terminal import Terminal
@@ -95,15 +96,14 @@ def _status(resources: list[str]) -> dict[str, Any]:
 
 
 def _check(resources: list[str], terminal: Terminal, clock: Clock) -> int:
-    body, code = answered(lambda: {"resources": _chosen(resources)})
+    body, code = answered(lambda: _chosen(resources))
     if code != OK:
         terminal.error(body)
         return 1
-    settings = Settings.from_env(os.environ)
     answers = []
     for resource in body["resources"]:
         with terminal.looking(resource):
-            answers.append(_look(resource, settings, clock))
+            answers.append(_look(resource, body["settings"], clock))
     terminal.checked(answers)
     return int(not all(answer.get("ok") for answer in answers))
 
@@ -115,51 +115,51 @@ def _look(resource: str, settings: Settings, clock: Clock) -> dict[str, Any]:
 
 
 def _load(resources: list[str], terminal: Terminal, clock: Clock, begins_with: dict[str, bool]) -> int:
-    body, code = answered(lambda: {"resources": _chosen(resources)})
+    body, code = answered(lambda: _chosen(resources))
     if code != OK:
         terminal.error(body)
         return 1
     answers = []
     for resource in body["resources"]:
         with terminal.progress(resource) as progress:
-            answers.append(_until_complete(resource, clock, progress, begins_with))
+            answers.append(_until_complete(resource, body["settings"], clock, progress, begins_with))
     terminal.results(answers)
     return int(any("error" in answer for answer in answers))
 
 
-def _chosen(resources: list[str]) -> list[str]:
-    """Give the resources that are named, or all.
+def _chosen(resources: list[str]) -> dict[str, Any]:
+    """Give the resources that are named, or all, and the settings.
 
     Raises:
         RequestError: one of them does not exist.
         SettingsError: the settings are wrong.
     """
-    known = _known(resources)
-    settings_for_a_run()
-    return resources or known
+    asked = Placeholders()
+    known = _known(resources, asked)
+    return {"resources": resources or known, "settings": settings_for_a_run(asked)}
 
 
-def _known(resources: list[str]) -> list[str]:
+def _known(resources: list[str], asked: Placeholders | None = None) -> list[str]:
     """Give all resources, if those that are named are among them."""
-    known = description_without_key().resources()
+    known = description_without_key(asked).resources()
     if unknown := [name for name in resources if name not in known]:
         raise RequestError(f"There is no resource {', '.join(unknown)}. There are: {', '.join(known)}.")
     return known
 
 
 def _until_complete(
-    resource: str, clock: Clock, progress: Callable[[Report], None], begins_with: dict[str, bool]
+    resource: str, settings: Settings, clock: Clock, progress: Callable[[Report], None], begins_with: dict[str, bool]
 ) -> dict[str, Any]:
     """Run a resource until its pass is complete; give one answer for all its runs."""
     whole = Report(resource)
-    body, _ = answered(lambda: _runs(resource, clock, whole, progress, begins_with), whole)
+    body, _ = answered(lambda: _runs(settings, clock, whole, progress, begins_with), whole)
     return body
 
 
 def _runs(
-    resource: str, clock: Clock, whole: Report, progress: Callable[[Report], None], begins_with: dict[str, bool]
+    settings: Settings, clock: Clock, whole: Report, progress: Callable[[Report], None], begins_with: dict[str, bool]
 ) -> dict[str, Any]:
-    settings = settings_for_a_run()
+    resource = whole.resource
     order, stalls = Order(resource, **begins_with), 0  # type: ignore[arg-type]
     while True:
         report = Report(resource)

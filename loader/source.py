@@ -214,7 +214,7 @@ def plan(description: Description, resource: str) -> Plan:
 def build(chosen: Plan, session: Session, reader: Reader) -> DltSource:
     """Make the dlt source that reads the resource from its place on, through our session."""
     config = chosen.config
-    resources, _ = endpoints(config)
+    resources = _with_parents(config, chosen.resource)
     auth = create_auth(config["client"].get("auth"))
     if isinstance(getattr(auth, "session", None), requests.Session):
         # a token server is waited for like the API itself
@@ -238,6 +238,16 @@ def build(chosen: Plan, session: Session, reader: Reader) -> DltSource:
     reader.templates = chosen.templates
     _read_through(reader, source.resources[chosen.resource])
     return source
+
+
+def _with_parents(config: RESTAPIConfig, name: str) -> dict[str, Any]:
+    """Give a resource and those that it depends on, by name; each depends on one other at most."""
+    described, parents = endpoints(config)
+    lineage = {name: described[name]}
+    while found := parents[name]:
+        name = found[0].resolve_config["resource"]
+        lineage[name] = described[name]
+    return lineage
 
 
 def _read_through(reader: Reader, resource: DltResource) -> None:

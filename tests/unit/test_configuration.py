@@ -10,10 +10,12 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 
+import loader.configuration
 from loader import dlt_settings, redaction
-from loader.configuration import description_without_key, settings_for_a_run, source_config
+from loader.configuration import description_without_key, source_config
 from loader.errors import SettingsError
-from loader.settings import read
+from loader.secret import Placeholders
+from loader.settings import Settings, read
 
 VALID = """
 NAME = "shop"
@@ -46,6 +48,12 @@ def written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     sys.modules.pop("source_config", None)
     if own:
         sys.modules["source_config"] = own
+
+
+def settings_for_a_run() -> Settings:
+    asked = Placeholders()
+    description_without_key(asked)
+    return loader.configuration.settings_for_a_run(asked)
 
 
 def test_names_need_neither_a_key_nor_a_setting(written: Path) -> None:
