@@ -1,4 +1,4 @@
-"""One exchange with the API: a request sent, and its answer read to the last byte, in a thread that is not the reader's."""
+"""One exchange with the API: a request sent, and its answer read to the last byte, in a thread beside its reader."""
 
 import contextvars
 import threading

@@ -6,7 +6,7 @@ first request, keeps it after each page, and ends the reading when the chunk is 
 
 import copy
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Protocol, Self
@@ -33,7 +33,7 @@ from loader.body import is_more_promised, is_the_last, nonsense, total_of
 from loader.identity import PrimaryKey, content_hashes, key_hashes
 from loader.log import logger
 from loader.rounds import Rounds
-from loader.session import MovedError, pages_at_hand
+from loader.session import MovedError
 from loader.verdict import Evidence, Tally
 from loader.walk import SamePageError
 
@@ -61,7 +61,7 @@ class Listener(Protocol):
     def next_place(self, place: Place | None) -> None:
         """Take note of where the next page is; None where there is no next page."""
 
-    def follow(self, following: Sequence[Request]) -> None:
+    def follow(self, following: Iterator[Request]) -> None:
         """Take note of what will be asked for next, if all goes on as it did."""
 
     def is_ahead(self) -> bool:
@@ -243,12 +243,16 @@ class PlacedPaginator(BasePaginator):
 
     def tell_what_follows(self, request: Request) -> None:
         """Tell the requests of the next pages: more than may be under way at once, where they are known to be there."""
-        inner, numbers, at_once = self.inner, self.numbers_ahead(), self.reading.pages_in_flight
-        if isinstance(inner, RangePaginator):
-            following = islice(numbers, at_once if self.told_end() is None else pages_at_hand(at_once))
-            made = self.following
-            self.following = {number: made.get(number) or asking_for(inner, request, number) for number in following}
-            self.listener.follow([*self.following.values()])
+        if isinstance(self.inner, RangePaginator):
+            most = self.reading.pages_in_flight if self.told_end() is None else None
+            self.listener.follow(self.requests_ahead(self.inner, request, islice(self.numbers_ahead(), most)))
+
+    def requests_ahead(self, inner: RangePaginator, request: Request, numbers: Iterator[int]) -> Iterator[Request]:
+        """Give the requests of pages; that of a page stays the same, however often it is told."""
+        made, self.following = self.following, {}
+        for number in numbers:
+            self.following[number] = made.get(number) or asking_for(inner, request, number)
+            yield self.following[number]
 
     def told_end(self) -> int | None:
         """Give the number behind the last page (the offset behind the last row), where the API has told it."""

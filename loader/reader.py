@@ -179,7 +179,7 @@ class Reader:
             # the pages of a dependent resource may come after its parent's generator has ended
             self._keep()
 
-    def follow(self, following: Sequence[requests.Request]) -> None:
+    def follow(self, following: Iterator[requests.Request]) -> None:
         """Let the next pages be asked for ahead, while there is time for the slowest of them to come."""
         has_time = not self.may_pause or self._session.deadline.left() > self._slowest_seconds
         self._session.follow(following, sends=has_time)
@@ -200,7 +200,15 @@ class Reader:
         is_long = self._asked_at - self._began >= self._bounds.chunk_seconds
         if is_late or is_long or self._bytes >= self._bounds.chunk_bytes:
             self.end = End.FULL
+            self._read_on()
         return self.end is End.FULL
+
+    def _read_on(self) -> None:
+        """Let pages of the next chunk come while this one is committed, if there will be time for them."""
+        commit, left = self._bounds.last_commit, self._patience().left()
+        seconds = self._asked_at - self._began
+        if commit and seconds and left > commit.seconds:
+            self._session.read_on(int(commit.seconds * self.pages_read / seconds))
 
     def _patience(self) -> Deadline:
         """Give the moment until which the next page is waited for."""

@@ -1,10 +1,12 @@
 """Every request of the API: retried, never past the deadline, and some of them made before they are needed."""
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from email.utils import mktime_tz, parsedate_tz
+from itertools import islice
 from typing import Any, Self
 from urllib.parse import urlsplit
 
@@ -27,6 +29,9 @@ TRANSIENT = (requests.ConnectionError, requests.Timeout, requests.exceptions.Chu
 
 ASK_NOBODY = (type(None), APIKeyAuth, BearerTokenAuth, HttpBasicAuth)
 """Kinds of authentication that sign a request with what they have."""
+
+BYTES_AT_HAND = 16 << 20
+"""Pages that come while a chunk is committed take so much memory at most."""
 
 EXCHANGES = "loader-exchanges"
 """Name of the threads in which requests are under way."""
@@ -77,7 +82,7 @@ def pages_at_hand(pages_in_flight: int) -> int:
     return 2 * pages_in_flight - 1
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Ahead:
     """A request that is under way before its page is needed, or waits for its turn."""
 
@@ -123,7 +128,9 @@ class Session(requests.Session):
         self.was_ahead = False
         """Whether the last answer is to a request that was sent ahead."""
         self._manners = Manners(pages_in_flight)
-        self._following: Sequence[requests.Request] = ()
+        self._following: list[requests.Request] = []
+        self._later: Iterator[requests.Request] = iter(())
+        self._page_bytes = 1
         self._sends = True
         self._lead: PreparedRequest | None = None
         self._ahead: list[Ahead] = []
@@ -136,20 +143,40 @@ class Session(requests.Session):
         # dlt copies a configuration before it checks it
         return self
 
-    def follow(self, following: Sequence[requests.Request], *, sends: bool = True) -> None:
+    def follow(self, following: Iterable[requests.Request], *, sends: bool = True) -> None:
         """Say what will be asked for next, in this order.
 
         Args:
-            following: what is under way and is not among it was asked for in vain.
+            following: what is under way and is not among the first of it was asked for in vain.
             sends: whether the others are sent when the first of them is asked for.
         """
-        self._following, self._sends = following[: pages_at_hand(self.pages_in_flight)], sends
+        self._later, self._sends = iter(following), sends
         with self._lock:
+            at_hand = max(pages_at_hand(self.pages_in_flight), len(self._ahead))
+            self._following = [*islice(self._later, at_hand)]
             self._goes_on = self._goes_on and sends
-            vain = [ahead for ahead in self._ahead if not any(_is_same(ahead.request, one) for one in self._following)]
+            wanted = {*map(id, self._following)}
+            vain = [ahead for ahead in self._ahead if not self._is_wanted(ahead, wanted)]
             self._ahead = [ahead for ahead in self._ahead if ahead not in vain]
         for ahead in vain:
             ahead.exchange.drop()
+
+    def _is_wanted(self, ahead: Ahead, following: AbstractSet[int]) -> bool:
+        """Tell whether it is among what follows; where that was told anew, it goes by the new request from now on."""
+        if id(ahead.request) in following:
+            return True
+        same = next((request for request in self._following if _is_same(ahead.request, request)), None)
+        ahead.request = same or ahead.request
+        return same is not None
+
+    def read_on(self, pages: int) -> None:
+        """Let so many of the next pages come, but for the first, while nobody asks for them, if there is room."""
+        if self.pages_in_flight == 1:
+            return
+        more = min(pages, BYTES_AT_HAND // self._page_bytes) - len(self._following)
+        self._following += islice(self._later, max(more, 0))
+        # whether the first of them comes ahead is for the reader to know: an end that was asked for ahead is none
+        self._send_ahead(self._following[1:])
 
     def close(self) -> None:
         """Drop what is under way; the inner session is its owner's."""
@@ -223,7 +250,7 @@ class Session(requests.Session):
         ahead = self._under_way(request)
         exchange = ahead or self._begin_in_turn(request, kwargs)
         if request is self._lead and self._sends:
-            self._send_ahead()
+            self._send_ahead(self._following[1:])
         try:
             response = exchange.answer(self.deadline)
         finally:
@@ -261,12 +288,13 @@ class Session(requests.Session):
         self._begin(exchange)
         return exchange
 
-    def _send_ahead(self) -> None:
-        """Send what follows, as far as that is allowed."""
+    def _send_ahead(self, following: Iterable[requests.Request]) -> None:
+        """Send these, as far as that is allowed."""
         if self._manners.held(self.deadline.clock.monotonic()):
             return
-        for request in self._following[1:]:
-            if any(_is_same(ahead.request, request) for ahead in self._ahead):
+        under_way = {id(ahead.request) for ahead in self._ahead}
+        for request in following:
+            if id(request) in under_way:
                 continue
             # what is wrong with it will be raised when it is asked for
             with suppress(requests.RequestException, TimeIsUpError):
@@ -311,6 +339,7 @@ class Session(requests.Session):
 
         def ended(exchange: Exchange, response: Response | None) -> None:
             exchange.ended_at = clock.monotonic()
+            self._page_bytes = max(self._page_bytes, len(response.content) if response is not None else 0)
             if response is None or not response.ok:
                 # the reader is to look at it first
                 self._goes_on = False

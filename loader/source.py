@@ -2,7 +2,7 @@
 
 import copy
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
@@ -291,7 +291,7 @@ class Bystander:
     def next_place(self, place: Mapping[str, Any] | None) -> None:
         """Keep nothing."""
 
-    def follow(self, following: Sequence[requests.Request]) -> None:
+    def follow(self, following: Iterator[requests.Request]) -> None:
         """Ask for nothing ahead: between two pages of a parent come those of its children."""
 
     def is_ahead(self) -> bool:

@@ -9,7 +9,10 @@ from typing import Any
 import pytest
 from dlt.sources.rest_api import rest_api_source
 
+from loader.chunk import Commit
+from loader.chunks import Chunks
 from loader.errors import ApiError
+from loader.reader import Reader
 from tests.clock import DrivenClock
 from tests.end_to_end.support import difference, read_again, serving
 from tests.end_to_end.support.function import own_config
@@ -157,6 +160,36 @@ def test_pages_that_are_under_way_when_a_chunk_is_full_are_not_asked_for_twice(
         loading = load(tmp_path, api, at_once=8)
         assert set(read_again(api)) <= {0}
     assert loading.reports[-1].chunks >= 3
+    assert difference(tmp_path, world.snapshot("contacts")) == EXACT
+
+
+def test_pages_of_the_next_chunk_come_while_this_one_is_committed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("loader.destination.bucket.Bucket.chunk_bytes", 400_000)
+    world = World({"contacts": 6_000})
+    plain = Chunks._commit  # noqa: SLF001 - there is no other way to be there when it happens
+    at_hand: list[int] = []
+
+    def slow_commit(self: Chunks, reader: Reader) -> Any:
+        report = self._report
+        patience = time.monotonic() + 10
+        while len(at_hand) == 1 and len(api.requests) < report.pages_read + 20 and time.monotonic() < patience:
+            time.sleep(0.001)
+        at_hand.append(len(api.requests) - report.pages_read)
+        record = plain(self, reader)
+        self._last_commit = Commit(5.0, 400_000)  # as if it had taken so long
+        return record
+
+    monkeypatch.setattr(Chunks, "_commit", slow_commit)
+    with SampleApi(world) as api:
+        loading = load(tmp_path, api, at_once=4)
+        assert set(read_again(api)) <= {0}
+        assert api.max_in_flight <= 4
+    # nothing is known of the first commit
+    assert at_hand[0] < 8
+    assert at_hand[1] >= 20
+    assert loading.reports[-1].chunks == len(at_hand) >= 3
     assert difference(tmp_path, world.snapshot("contacts")) == EXACT
 
 

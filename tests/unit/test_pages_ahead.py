@@ -148,6 +148,43 @@ def test_pages_that_have_come_and_wait_to_be_read_leave_room_for_others(api: Api
     assert api.most_under_way <= 3
 
 
+def test_pages_come_while_nobody_asks_for_them_if_that_is_said_and_each_once(api: Api) -> None:
+    reader = Reader(api, at_once=3)
+    reader.read(0)
+    reader.follow(*range(1, 50))
+    reader.session.read_on(20)
+    reader.settle()
+    # an end that was asked for ahead would be none, so the first is left to the reader
+    assert sorted(api.sent) == [0, *range(2, 21)]
+    for page in range(1, 30):
+        assert reader.read(page) == page
+        reader.follow(*range(page + 1, 50))
+        reader.settle()
+    assert sorted(api.sent) == list(range(34))
+    assert api.most_under_way <= 3
+
+
+def test_pages_that_nobody_has_asked_for_take_no_more_room_than_there_is(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("loader.session.BYTES_AT_HAND", 10 * len(answer(200, 0).content))
+    reader = Reader(api, at_once=3)
+    reader.read(0)
+    reader.follow(*range(1, 50))
+    reader.session.read_on(20)
+    reader.settle()
+    assert sorted(api.sent) == [0, *range(2, 11)]
+
+
+def test_one_at_a_time_asks_for_nothing_while_nobody_asks(api: Api) -> None:
+    reader = Reader(api, at_once=1)
+    reader.read(0)
+    reader.follow(*range(1, 50))
+    reader.session.read_on(20)
+    reader.settle()
+    assert api.sent == [0]
+
+
 def test_nothing_is_sent_ahead_without_time_for_it_and_nothing_that_is_under_way_is_dropped(api: Api) -> None:
     reader = Reader(api, at_once=4)
     reader.follow(1, 2)
