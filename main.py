@@ -1,13 +1,13 @@
 """The function: request -> run -> answer; and the same from a shell."""
 
+from __future__ import annotations
+
 import json
 import os
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import flask
-
-from loader import log, shell
+from loader import log
 from loader.answers import answered
 from loader.clock import SystemClock
 from loader.configuration import description_without_key, settings_for_a_run, source_config
@@ -21,12 +21,17 @@ from loader.secret import Placeholders
 from loader.settings import Settings, read
 from loader.status import status
 
+if TYPE_CHECKING:
+    import flask
+
 TASK_HEADER = "X-CloudTasks-TaskName"
 """Set by Cloud Tasks on what it delivers."""
 
 
 def load(request: flask.Request) -> flask.Response:
     """Answer a request: POST runs a resource, GET tells what is committed."""
+    import flask  # noqa: PLC0415 - it is there where a request comes; a shell would wait for it
+
     started = SystemClock().monotonic()
     settings, _ = read(os.environ)
     log.install(settings.log_level)
@@ -59,4 +64,6 @@ def _run(request: flask.Request, started: float, report: Report) -> dict[str, An
 
 
 if __name__ == "__main__":
+    from loader import shell
+
     sys.exit(shell.main(sys.argv[1:]))

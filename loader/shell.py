@@ -7,8 +7,6 @@ from typing import Any
 
 from loader import log
 from loader.answers import OK, answered
-from loader.check import check
-from loader.check.configuration import look_at_configuration
 from loader.clock import Clock, SystemClock
 from loader.configuration import description_without_key, settings_for_a_run, source_config
 from loader.continuation import MAX_STALLS
@@ -81,6 +79,8 @@ def _show(work: Callable[[], dict[str, Any]], terminal: Terminal, show: Callable
 
 
 def _schedules() -> dict[str, Any]:
+    from loader.check.configuration import look_at_configuration  # noqa: PLC0415 - a load has no use for it
+
     description = description_without_key()
     look_at_configuration(description)
     name, resources = description.name, description.resources()
@@ -110,6 +110,8 @@ def _check(resources: list[str], terminal: Terminal, clock: Clock) -> int:
 
 def _look(resource: str, settings: Settings, clock: Clock) -> dict[str, Any]:
     """Look at a resource; give what is shown of it."""
+    from loader.check import check  # noqa: PLC0415 - the same
+
     body, _ = answered(lambda: check(resource, settings, source_config(), clock).shown())
     return {"resource": resource, **body}
 

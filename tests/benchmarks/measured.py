@@ -48,7 +48,25 @@ def load(
         folder: for all files.
         page_rows: how many rows a page has.
         timeout_seconds: of a run; the next one goes on.
+        pages_in_flight: so many at once.
     """
+    how = arranged(api, folder, page_rows, timeout_seconds, pages_in_flight)
+    began = time.monotonic()
+    process = subprocess.Popen(**how, stdout=subprocess.PIPE, text=True)
+    seen: list[tuple[float, int]] = []
+    watcher = threading.Thread(target=_watch, args=(process, Path(how["env"]["TMPDIR"]), began, seen))
+    watcher.start()
+    output, _ = process.communicate()
+    seconds = time.monotonic() - began
+    watcher.join()
+    step = max(round(STEP_SECONDS / LOOK_SECONDS), 1)
+    return Measured(json.loads(output), seconds, max(size for _, size in seen), seen[::step])
+
+
+def arranged(
+    api: SampleApi, folder: Path, page_rows: int, timeout_seconds: int, pages_in_flight: int
+) -> dict[str, Any]:
+    """Write what a process needs that loads `contacts`, see `load`; give the arguments for `subprocess`."""
     project = folder / "project"
     if not project.exists():
         project.mkdir(parents=True)
@@ -68,22 +86,7 @@ def load(
         "BUCKET_URL": str(folder / "bucket"),
         "TIMEOUT_SECONDS": str(timeout_seconds),
     }
-    began = time.monotonic()
-    process = subprocess.Popen(
-        [sys.executable, "main.py", "contacts", "--json"],
-        cwd=project,
-        env=environment,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    seen: list[tuple[float, int]] = []
-    watcher = threading.Thread(target=_watch, args=(process, temporary, began, seen))
-    watcher.start()
-    output, _ = process.communicate()
-    seconds = time.monotonic() - began
-    watcher.join()
-    step = max(round(STEP_SECONDS / LOOK_SECONDS), 1)
-    return Measured(json.loads(output), seconds, max(size for _, size in seen), seen[::step])
+    return {"args": [sys.executable, "main.py", "contacts", "--json"], "cwd": project, "env": environment}
 
 
 def _watch(process: "subprocess.Popen[str]", folder: Path, began: float, seen: list[tuple[float, int]]) -> None:

@@ -9,10 +9,12 @@ from dlt.common.data_writers.buffered import BufferedDataWriter
 from dlt.load import Load
 
 from loader import dlt_settings
+from tests.function import ROOT
 
 TELEMETRY = """
 from dlt.common.runtime import anon_tracker
 from loader import dlt_settings
+from tests.function import ROOT
 dlt_settings.apply("filesystem")
 dlt_settings.apply("filesystem")
 import dlt.common.configuration.container as container
@@ -43,6 +45,7 @@ def test_a_chunk_is_measured_by_the_memory_that_its_rows_take(destination: str, 
 PANDAS = """
 import sys
 from loader import dlt_settings
+from tests.function import ROOT
 dlt_settings.apply({destination!r})
 import pyarrow
 there = "pandas" in sys.modules
@@ -57,3 +60,14 @@ def test_pandas_is_imported_where_it_is_asked_for(destination: str, *, is_there:
         [sys.executable, "-c", program], env={"HOME": "/"}, capture_output=True, text=True, check=True, timeout=60
     )
     assert done.stdout.split("\n")[0] == f"{is_there} (1, 1)"
+
+
+SLOW_TO_IMPORT = {"flask", "google.cloud", "pyarrow", "deltalake", "loader.check"}
+
+
+def test_a_shell_begins_without_what_only_others_use() -> None:
+    program = "import main, sys, loader.shell; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, env={"HOME": "/"}, capture_output=True, text=True, check=True
+    )
+    assert SLOW_TO_IMPORT.isdisjoint(done.stdout.split())
