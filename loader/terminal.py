@@ -10,7 +10,6 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Column, Table
 
-from loader.check import view
 from loader.report import Report
 
 
@@ -95,6 +94,8 @@ class Terminal:
 
     def checked(self, answers: list[dict[str, Any]]) -> None:
         """Show what a look at each resource has shown."""
+        from loader.check import view  # noqa: PLC0415 - a load has no use for it
+
         if self.as_json:
             self._lines([{name: value for name, value in answer.items() if name != "more"} for answer in answers])
             return

@@ -62,7 +62,7 @@ def test_pandas_is_imported_where_it_is_asked_for(destination: str, *, is_there:
     assert done.stdout.split("\n")[0] == f"{is_there} (1, 1)"
 
 
-SLOW_TO_IMPORT = {"flask", "google.cloud", "pyarrow", "deltalake", "loader.check"}
+SLOW_TO_IMPORT = {"flask", "google.auth", "pyarrow", "deltalake", "loader.check"}
 
 
 def test_a_shell_begins_without_what_only_others_use() -> None:
