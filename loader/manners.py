@@ -49,6 +49,11 @@ class Manners:
             self._under_way += 1
             return Turn(self._under_way, self._refusals)
 
+    def has_room(self) -> bool:
+        """Tell whether a turn could be taken now."""
+        with self._changed:
+            return self._under_way < int(self.allowed)
+
     def leave(self, turn: Turn, status: int | None) -> None:
         """Give a turn back, with the status code of the answer; None if there was none."""
         with self._changed:

@@ -364,8 +364,8 @@ class OffsetGuard(PlacedPaginator):
 
     def told_end(self) -> int | None:
         """Give the offset behind the last row, where the API has told it; one that was passed is wrong."""
-        total = self.rounds.total
-        return total if total is not None and total > self.rounds.offset else None
+        total, walk = self.rounds.total, self.rounds.walk
+        return total if total is not None and total > walk.offset and total >= walk.offset + walk.shared else None
 
     def numbers_ahead(self) -> Iterator[int]:
         """Give the offset to ask for next, and those behind it."""

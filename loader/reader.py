@@ -123,6 +123,8 @@ class Reader:
             if not self.may_pause:
                 raise self.failure from error
         finally:
+            if self.end is not End.FULL:
+                self._session.hold_back()
             self.seconds = self._clock.monotonic() - self._began
             self._change(seconds=self.current.seconds + self.seconds)
             if self.may_pause or self.current.sweep:

@@ -31,7 +31,10 @@ ASK_NOBODY = (type(None), APIKeyAuth, BearerTokenAuth, HttpBasicAuth)
 """Kinds of authentication that sign a request with what they have."""
 
 BYTES_AT_HAND = 16 << 20
-"""Pages that come while a chunk is committed take so much memory at most."""
+"""Pages that come while a chunk is committed take so much memory at most ..."""
+
+MOST_AT_HAND = 256
+"""... and are so many."""
 
 EXCHANGES = "loader-exchanges"
 """Name of the threads in which requests are under way."""
@@ -71,10 +74,12 @@ class RetryPolicy:
 def retry_after(response: Response | None, now: float) -> float | None:
     """Give the seconds that a `Retry-After` header (RFC 9110: seconds, or a date) tells to wait, if any."""
     text = (response.headers.get("Retry-After") or "").strip() if response is not None else ""
-    if text.isdigit():
+    if text.isdecimal():
         return float(text)
-    date = parsedate_tz(text)
-    return max(mktime_tz(date) - now, 0.0) if date else None
+    with suppress(ValueError, OverflowError):
+        date = parsedate_tz(text)
+        return max(mktime_tz(date) - now, 0.0) if date else None
+    return None
 
 
 def pages_at_hand(pages_in_flight: int) -> int:
@@ -135,6 +140,7 @@ class Session(requests.Session):
         self._lead: PreparedRequest | None = None
         self._ahead: list[Ahead] = []
         self._goes_on = False
+        self._is_in_turn = False
         self._lock = threading.Lock()
         self._answered_at = 0.0
         self._environment: dict[Any, Any] = {}
@@ -173,10 +179,14 @@ class Session(requests.Session):
         """Let so many of the next pages come, but for the first, while nobody asks for them, if there is room."""
         if self.pages_in_flight == 1:
             return
-        more = min(pages, BYTES_AT_HAND // self._page_bytes) - len(self._following)
+        more = min(pages, MOST_AT_HAND, BYTES_AT_HAND // self._page_bytes) - len(self._following)
         self._following += islice(self._later, max(more, 0))
         # whether the first of them comes ahead is for the reader to know: an end that was asked for ahead is none
         self._send_ahead(self._following[1:])
+
+    def hold_back(self) -> None:
+        """Let nothing more begin until it is asked for."""
+        self._goes_on = False
 
     def close(self) -> None:
         """Drop what is under way; the inner session is its owner's."""
@@ -208,6 +218,11 @@ class Session(requests.Session):
             self.deadline,
             late=lambda _: TimeIsUpError("a request could not be signed in time"),
         )
+
+    def _may_wait(self, request: requests.Request) -> bool:
+        """Tell whether a request may be signed long before it is sent: a token may expire, a time stamp get old."""
+        is_plain = type(self.inner).prepare_request is requests.Session.prepare_request
+        return is_plain and type(request.auth or self.inner.auth) in ASK_NOBODY
 
     def _stay(self, request: PreparedRequest, response: Response) -> None:
         """Let a redirect stay with its host.
@@ -249,7 +264,7 @@ class Session(requests.Session):
             raise TimeIsUpError("the time was up before a page was asked for")
         ahead = self._under_way(request)
         exchange = ahead or self._begin_in_turn(request, kwargs)
-        if request is self._lead and self._sends:
+        if request is self._lead and self._sends and not exchange.has_failed:
             self._send_ahead(self._following[1:])
         try:
             response = exchange.answer(self.deadline)
@@ -271,8 +286,6 @@ class Session(requests.Session):
 
     def _begin_in_turn(self, request: PreparedRequest, kwargs: Mapping[str, Any]) -> Exchange:
         """Send a request as soon as that is allowed."""
-        # what comes after it is not to take its turn
-        self._goes_on = False
         clock = self.deadline.clock
         held, left = self._manners.held(clock.monotonic()), self.deadline.left()
         if held >= left:
@@ -282,7 +295,12 @@ class Session(requests.Session):
         if held:
             clock.sleep(held)
         exchange = self._exchange(request, kwargs)
-        exchange.turn = self._manners.enter(self.deadline.left())
+        # what comes after it is not to take its turn
+        self._is_in_turn = True
+        try:
+            exchange.turn = self._manners.enter(self.deadline.left())
+        finally:
+            self._is_in_turn = False
         if exchange.turn is None:
             raise TimeIsUpError("as many requests as are allowed at once were not answered in time")
         self._begin(exchange)
@@ -293,16 +311,34 @@ class Session(requests.Session):
         if self._manners.held(self.deadline.clock.monotonic()):
             return
         under_way = {id(ahead.request) for ahead in self._ahead}
-        for request in following:
-            if id(request) in under_way:
-                continue
-            # what is wrong with it will be raised when it is asked for
-            with suppress(requests.RequestException, TimeIsUpError):
-                prepared = self._signed(request)
-                kwargs = self.merge_environment_settings(prepared.url, {}, None, None, None)
-                with self._lock:
-                    self._ahead.append(Ahead(request, self._exchange(prepared, kwargs)))
         self._goes_on = True
+        for request in following:
+            if id(request) not in under_way and not self._put_ahead(request):
+                break
+        self._begin_all()
+
+    def _put_ahead(self, request: requests.Request) -> bool:
+        """Sign a request, and send it or let it wait; tell whether another one may follow."""
+        may_wait = self._may_wait(request)
+        if not may_wait and not self._manners.has_room():
+            return False
+        try:
+            prepared = self._signed(request)
+            kwargs = self.merge_environment_settings(prepared.url, {}, None, None, None)
+        except Exception:  # noqa: BLE001 - whatever is wrong with it will be raised when it is asked for
+            return False
+        ahead = Ahead(request, self._exchange(prepared, kwargs))
+        with self._lock:
+            self._ahead.append(ahead)
+        self._begin_all()
+        with self._lock:
+            if may_wait or ahead.exchange.turn:
+                return True
+            self._ahead.remove(ahead)
+            return False
+
+    def _begin_all(self) -> None:
+        """Begin what waits, as far as that is allowed."""
         while exchange := self._next():
             self._begin(exchange)
 
@@ -311,7 +347,8 @@ class Session(requests.Session):
         with self._lock:
             is_held = self._manners.held(self.deadline.clock.monotonic()) or not self.deadline.left()
             waiting = (ahead.exchange for ahead in self._ahead if not ahead.exchange.turn)
-            exchange = next(waiting, None) if self._goes_on and not is_held else None
+            may_begin = self._goes_on and not self._is_in_turn and not is_held
+            exchange = next(waiting, None) if may_begin else None
             if exchange:
                 exchange.turn = self._manners.enter()
             return exchange if exchange and exchange.turn else None
@@ -340,8 +377,8 @@ class Session(requests.Session):
         def ended(exchange: Exchange, response: Response | None) -> None:
             exchange.ended_at = clock.monotonic()
             self._page_bytes = max(self._page_bytes, len(response.content) if response is not None else 0)
-            if response is None or not response.ok:
-                # the reader is to look at it first
+            if not exchange.is_dropped and (response is None or not response.ok):
+                # what waits is for the reader to send
                 self._goes_on = False
             if response is not None and response.status_code in REFUSALS:
                 self._manners.hold(exchange.ended_at + (retry_after(response, clock.time()) or 0.0))

@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 import requests
+from dlt.sources.helpers.rest_client.paginators import OffsetPaginator
 from requests.auth import AuthBase
 
 from loader.deadline import Deadline
-from loader.exchange import TimeIsUpError
+from loader.exchange import Exchange, TimeIsUpError
+from loader.paging import OffsetGuard, Reading
 from loader.session import EXCHANGES, RetryPolicy, Session
 from tests.clock import EPOCH, DrivenClock
 
@@ -164,16 +166,40 @@ def test_pages_come_while_nobody_asks_for_them_if_that_is_said_and_each_once(api
     assert api.most_under_way <= 3
 
 
+@pytest.mark.parametrize(("bound", "most"), [("BYTES_AT_HAND", 10 * len('{"page": 0}')), ("MOST_AT_HAND", 10)])
 def test_pages_that_nobody_has_asked_for_take_no_more_room_than_there_is(
-    api: Api, monkeypatch: pytest.MonkeyPatch
+    api: Api, monkeypatch: pytest.MonkeyPatch, bound: str, most: int
 ) -> None:
-    monkeypatch.setattr("loader.session.BYTES_AT_HAND", 10 * len(answer(200, 0).content))
+    monkeypatch.setattr(f"loader.session.{bound}", most)
     reader = Reader(api, at_once=3)
     reader.read(0)
     reader.follow(*range(1, 50))
     reader.session.read_on(20)
     reader.settle()
     assert sorted(api.sent) == [0, *range(2, 11)]
+
+
+def test_what_was_dropped_before_it_was_sent_is_not_sent(api: Api) -> None:
+    ended: list[requests.Response | None] = []
+    exchange = Exchange(page_request(1).prepare(), api.send, lambda _, response: ended.append(response))
+    exchange.drop()
+    exchange.run()
+    assert (api.sent, ended) == ([], [None])
+
+
+def test_what_was_held_back_is_sent_when_it_is_asked_for(api: Api) -> None:
+    api.held = {2, 3}
+    reader = Reader(api, at_once=3)
+    reader.follow(1, 2, 3, 4, 5)
+    reader.read(1)
+    api.wait_until_sent(2, 3)
+    reader.session.hold_back()
+    sent = sorted(api.sent)
+    api.release()
+    reader.settle()
+    assert sorted(api.sent) == sent
+    for page in range(2, 6):
+        assert reader.read(page) == page
 
 
 def test_one_at_a_time_asks_for_nothing_while_nobody_asks(api: Api) -> None:
@@ -323,9 +349,10 @@ def test_a_wait_for_all_that_does_not_fit_pauses_and_says_until_when(api: Api) -
 class Signing(AuthBase):
     """Signs requests, and tells in which order; from one page on it fails."""
 
-    def __init__(self, fails_from: int = 99) -> None:
+    def __init__(self, fails_from: int = 99, error: type[Exception] = requests.ConnectionError) -> None:
         self.signed: list[int] = []
         self.fails_from = fails_from
+        self.error = error
         self._alone = threading.Lock()
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
@@ -334,7 +361,7 @@ class Signing(AuthBase):
         self.signed.append(page)
         self._alone.release()
         if page >= self.fails_from:
-            raise requests.ConnectionError
+            raise self.error
         return request
 
 
@@ -344,6 +371,18 @@ def test_each_request_is_signed_once_one_after_the_other(api: Api) -> None:
         reader.follow(*range(page, 7), auth=auth)
         reader.read(page, auth=auth)
     assert auth.signed == [1, 2, 3, 4, 5, 6]
+
+
+def test_what_asks_for_a_signature_is_not_signed_before_it_can_be_sent(api: Api) -> None:
+    api.held = {*range(2, 20)}
+    reader, auth = Reader(api, at_once=3), Signing()
+    reader.follow(*range(1, 20), auth=auth)
+    reader.read(1, auth=auth)
+    reader.follow(*range(2, 20), auth=auth)
+    reader.session.read_on(20)
+    # the first has given its turn back
+    api.wait_until_sent(2, 3, 4)
+    assert auth.signed == [1, 2, 3, 4]
 
 
 def test_a_session_that_signs_by_itself_is_waited_for_no_longer_than_the_deadline(api: Api) -> None:
@@ -359,11 +398,13 @@ def test_a_session_that_signs_by_itself_is_waited_for_no_longer_than_the_deadlin
     waits.set()
 
 
-def test_what_is_wrong_with_a_page_ahead_shows_when_it_is_needed(api: Api) -> None:
-    reader, auth = Reader(api, at_once=4), Signing(fails_from=2)
+@pytest.mark.parametrize("error", [requests.ConnectionError, KeyError])
+def test_what_is_wrong_with_a_page_ahead_shows_when_it_is_needed(api: Api, error: type[Exception]) -> None:
+    reader, auth = Reader(api, at_once=4), Signing(fails_from=2, error=error)
     reader.follow(1, 2, 3, auth=auth)
     assert reader.read(1, auth=auth) == 1
-    with pytest.raises(requests.ConnectionError):
+    assert auth.signed == [1, 2]
+    with pytest.raises(error):
         reader.read(2, auth=auth)
 
 
@@ -413,3 +454,14 @@ def test_the_end_of_a_run_drops_what_is_under_way(api: Api) -> None:
         reader.follow(1, 2, 3)
         reader.read(1)
     assert reader.session._ahead == []  # noqa: SLF001 - there is no other way to see it
+
+
+@pytest.mark.parametrize(("total", "end"), [(93, None), (95, 95), (200, 200), (None, None)])
+def test_a_total_within_what_pages_share_tells_no_end(total: int | None, end: int | None) -> None:
+    guard = OffsetGuard(OffsetPaginator(limit=10), Reading(Unheard()))  # type: ignore[arg-type]
+    guard.rounds.walk.offset, guard.rounds.walk.shared, guard.rounds.total = 90, 5, total
+    assert guard.told_end() == end
+
+
+class Unheard:
+    """Stands where a listener must, and is told nothing."""

@@ -87,6 +87,8 @@ def in_seconds(seconds: int) -> str:
         pytest.param(in_seconds(90), 90, id="a date"),
         pytest.param(in_seconds(-90), 0, id="a date that is over"),
         pytest.param("soon", 2, id="nonsense"),
+        pytest.param("\u00b2", 2, id="a digit that is no number"),
+        pytest.param("Sat, 01 Jan 99999 00:00:00 GMT", 2, id="a date beyond the calendar"),
         pytest.param("", 2, id="nothing"),
     ],
 )
