@@ -136,6 +136,7 @@ class Session(requests.Session):
         self._following: list[requests.Request] = []
         self._later: Iterator[requests.Request] = iter(())
         self._page_bytes = 1
+        self._slowest_seconds = 0.0
         self._sends = True
         self._lead: PreparedRequest | None = None
         self._ahead: list[Ahead] = []
@@ -345,9 +346,10 @@ class Session(requests.Session):
     def _next(self) -> Exchange | None:
         """Give the first that waits, if it may be under way now."""
         with self._lock:
-            is_held = self._manners.held(self.deadline.clock.monotonic()) or not self.deadline.left()
+            is_held = self._manners.held(self.deadline.clock.monotonic()) or self._is_in_turn
             waiting = (ahead.exchange for ahead in self._ahead if not ahead.exchange.turn)
-            may_begin = self._goes_on and not self._is_in_turn and not is_held
+            # what would not come in time would still be under way when the next run begins
+            may_begin = self._goes_on and not is_held and self.deadline.left() > self._slowest_seconds
             exchange = next(waiting, None) if may_begin else None
             if exchange:
                 exchange.turn = self._manners.enter()
@@ -359,10 +361,13 @@ class Session(requests.Session):
     def _bring(self, first: Exchange) -> None:
         """Run an exchange, and then those that wait; to start a thread for each would cost as much as to send it."""
         exchange: Exchange | None = first
+        clock = self.deadline.clock
         while exchange:
             with self._lock:
                 self.requests += 1
+            began = clock.monotonic()
             exchange.run()
+            self._slowest_seconds = max(self._slowest_seconds, clock.monotonic() - began)
             exchange = self._next()
 
     def _exchange(self, request: PreparedRequest, kwargs: Mapping[str, Any]) -> Exchange:

@@ -220,6 +220,22 @@ def test_nothing_is_sent_ahead_without_time_for_it_and_nothing_that_is_under_way
     assert api.sent == [1, 2]
 
 
+def test_nothing_is_sent_ahead_that_would_not_come_in_time(api: Api) -> None:
+    reader = Reader(api, at_once=4, seconds=50)
+
+    def slow() -> requests.Response:
+        reader.clock.advance(30)
+        return answer(200, 1)
+
+    api.replies = {1: [slow]}
+    assert reader.read(1) == 1
+    reader.settle()
+    reader.follow(2, 3, 4)
+    assert reader.read(2) == 2
+    reader.settle()
+    assert api.sent == [1, 2]
+
+
 def test_one_at_a_time_asks_for_nothing_ahead(api: Api) -> None:
     reader = Reader(api, at_once=1)
     for page in range(3):
