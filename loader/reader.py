@@ -123,8 +123,6 @@ class Reader:
             if not self.may_pause:
                 raise self.failure from error
         finally:
-            if self.end is not End.FULL:
-                self._session.hold_back()
             self.seconds = self._clock.monotonic() - self._began
             self._change(seconds=self.current.seconds + self.seconds)
             if self.may_pause or self.current.sweep:
@@ -209,10 +207,9 @@ class Reader:
         return self.end is End.FULL
 
     def _read_on(self) -> None:
-        """Let pages of the next chunk come while this one is committed, if there will be time for them."""
-        commit, left = self._bounds.last_commit, self._patience().left()
-        seconds = self._asked_at - self._began
-        if commit and seconds and left > commit.seconds:
+        """Let pages of the next chunk come while this one is committed: as many as the last commit had time for."""
+        commit, seconds = self._bounds.last_commit, self._asked_at - self._began
+        if commit and seconds:
             self._session.read_on(int(commit.seconds * self.pages_read / seconds))
 
     def _patience(self) -> Deadline:

@@ -382,7 +382,7 @@ class Session(requests.Session):
         def ended(exchange: Exchange, response: Response | None) -> None:
             exchange.ended_at = clock.monotonic()
             self._page_bytes = max(self._page_bytes, len(response.content) if response is not None else 0)
-            if not exchange.is_dropped and (response is None or not response.ok):
+            if response is None or not response.ok:
                 # what waits is for the reader to send
                 self._goes_on = False
             if response is not None and response.status_code in REFUSALS:

@@ -11,6 +11,7 @@ from requests.auth import AuthBase
 
 from loader.deadline import Deadline
 from loader.exchange import Exchange, TimeIsUpError
+from loader.manners import Manners, Turn
 from loader.paging import OffsetGuard, Reading
 from loader.session import EXCHANGES, RetryPolicy, Session
 from tests.clock import EPOCH, DrivenClock
@@ -314,6 +315,47 @@ def test_a_page_that_is_refused_for_good_shows_when_it_is_needed(api: Api) -> No
     with pytest.raises(requests.HTTPError):
         reader.read(2)
     assert api.sent.count(2) == 4
+
+
+def test_while_a_page_that_failed_ahead_is_looked_at_nothing_more_is_sent(api: Api) -> None:
+    api.replies, api.held = {2: [lambda: answer(404)]}, {2, 3}
+    reader = Reader(api, at_once=2)
+    reader.follow(1, 2, 3)
+    reader.read(1)
+    api.wait_until_sent(2, 3)
+    api.release(2)
+    api.threads[2].join(PATIENCE_SECONDS)
+    reader.follow(2, 3, 4)
+    with pytest.raises(requests.HTTPError):
+        reader.read(2)
+    api.release()
+    reader.settle()
+    assert sorted(api.sent) == [1, 2, 3]
+
+
+def test_what_is_asked_for_now_goes_before_what_waits(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    waits, plain = threading.Event(), Manners.enter
+
+    def enter(manners: Manners, seconds: float = 0.0) -> Turn | None:
+        if seconds and {2, 3} <= {*api.sent}:
+            waits.set()
+        return plain(manners, seconds)
+
+    monkeypatch.setattr(Manners, "enter", enter)
+    api.held = {2, 3}
+    reader = Reader(api, at_once=2)
+    reader.follow(1, 2, 3)
+    reader.read(1)
+    api.wait_until_sent(2, 3)
+    reader.follow(2, 3, 4)
+    reader.session.read_on(5)
+    now = threading.Thread(target=reader.read, args=(9,), daemon=True)
+    now.start()
+    assert waits.wait(PATIENCE_SECONDS)
+    api.release(2)
+    now.join(PATIENCE_SECONDS)
+    api.threads[2].join(PATIENCE_SECONDS)
+    assert ({*api.sent[:3]}, api.sent[3]) == ({1, 2, 3}, 9)
 
 
 def test_a_wait_that_one_answer_asks_for_holds_all(api: Api) -> None:
