@@ -200,9 +200,7 @@ class Reader:
         is_long = self._asked_at - self._began >= self._bounds.chunk_seconds
         if is_late or is_long or self._bytes >= self._bounds.chunk_bytes:
             self.end = End.FULL
-            if is_late:
-                self._session.hold_back()
-            else:
+            if not is_late:
                 self._read_on()
         return self.end is End.FULL
 

@@ -185,10 +185,6 @@ class Session(requests.Session):
         # whether the first of them comes ahead is for the reader to know: an end that was asked for ahead is none
         self._send_ahead(self._following[1:])
 
-    def hold_back(self) -> None:
-        """Let nothing more begin until it is asked for."""
-        self._goes_on = False
-
     def close(self) -> None:
         """Drop what is under way; the inner session is its owner's."""
         self.follow(())

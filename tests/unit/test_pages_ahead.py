@@ -188,21 +188,6 @@ def test_what_was_dropped_before_it_was_sent_is_not_sent(api: Api) -> None:
     assert (api.sent, ended) == ([], [None])
 
 
-def test_what_was_held_back_is_sent_when_it_is_asked_for(api: Api) -> None:
-    api.held = {2, 3}
-    reader = Reader(api, at_once=3)
-    reader.follow(1, 2, 3, 4, 5)
-    reader.read(1)
-    api.wait_until_sent(2, 3)
-    reader.session.hold_back()
-    sent = sorted(api.sent)
-    api.release()
-    reader.settle()
-    assert sorted(api.sent) == sent
-    for page in range(2, 6):
-        assert reader.read(page) == page
-
-
 def test_one_at_a_time_asks_for_nothing_while_nobody_asks(api: Api) -> None:
     reader = Reader(api, at_once=1)
     reader.read(0)
