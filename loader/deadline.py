@@ -4,7 +4,7 @@ import contextvars
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import TypeVar
 
 from loader.clock import Clock
 
@@ -47,34 +47,6 @@ class Deadline:
         return Deadline(self.clock, self.at - seconds)
 
 
-class Work(Generic[_Result]):
-    """What is done in a thread of its own. It begins at once, and sees the context variables of the caller."""
-
-    def __init__(self, work: Callable[[], _Result]) -> None:
-        self._work = work
-        self._outcome: list[_Result] = []
-        self._failure: list[BaseException] = []
-        self._thread = threading.Thread(
-            target=contextvars.copy_context().run, args=(self._run,), name="loader-work", daemon=True
-        )
-        self._thread.start()
-
-    def _run(self) -> None:
-        try:
-            self._outcome.append(self._work())
-        except BaseException as error:  # noqa: BLE001 - raised again where it is waited for
-            self._failure.append(error)
-
-    def result(self, deadline: Deadline, late: Callable[[threading.Thread], BaseException]) -> _Result:
-        """Wait for it, no longer than until the deadline; see `in_time`."""
-        self._thread.join(deadline.left())
-        if self._failure:
-            raise self._failure[0]
-        if self._outcome:
-            return self._outcome[0]
-        raise late(self._thread)
-
-
 def in_time(
     work: Callable[[], _Result], deadline: Deadline, late: Callable[[threading.Thread], BaseException]
 ) -> _Result:
@@ -88,4 +60,21 @@ def in_time(
         deadline: when to give up.
         late: called when giving up, with the thread that goes on; gives the error to raise.
     """
-    return Work(work).result(deadline, late)
+    outcome: list[_Result] = []
+    failure: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            outcome.append(work())
+        except BaseException as error:  # noqa: BLE001 - raised again where it is waited for
+            failure.append(error)
+
+    context = contextvars.copy_context()
+    thread = threading.Thread(target=context.run, args=(run,), name="loader-work", daemon=True)
+    thread.start()
+    thread.join(deadline.left())
+    if failure:
+        raise failure[0]
+    if outcome:
+        return outcome[0]
+    raise late(thread)
