@@ -16,7 +16,7 @@ from typing import Any
 
 import duckdb
 import requests
-from deltalake import DeltaTable
+from deltalake import DeltaTable, QueryBuilder
 from deltalake.exceptions import TableNotFoundError
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -151,9 +151,9 @@ def read(resource: str, columns: tuple[str, ...]) -> tuple[int, list[tuple[Any, 
         table = DeltaTable(DATA / DATASET / resource)
     except TableNotFoundError:
         return 0, []
-    relation = duckdb.from_arrow(table.to_pyarrow_dataset())
-    first = relation.order("id").limit(ROWS_SHOWN).project(", ".join(columns))
-    return len(relation), first.fetchall()
+    rows = duckdb.from_arrow(QueryBuilder().register("found", table).execute("SELECT * FROM found").read_all())
+    first = rows.order("id").limit(ROWS_SHOWN).project(", ".join(columns))
+    return len(rows), first.fetchall()
 
 
 def cell(value: Any) -> Text:

@@ -15,6 +15,7 @@ import pyarrow as pa
 from deltalake import DeltaTable
 
 from tests.end_to_end.support.function import own_config
+from tests.end_to_end.support.tables import rows_of
 from tests.sample_api import KEY, SampleApi
 
 ROOT = Path(__file__).parents[2]
@@ -116,7 +117,7 @@ def data_bytes(bucket: Path) -> int:
 
 def runs_of_last_pass(bucket: Path) -> int:
     """Give how many runs the last pass took."""
-    rows = DeltaTable(bucket / "analytics" / "loader_passes").to_pyarrow_table().to_pylist()
+    rows = rows_of(bucket, "loader_passes")
     return int(max(rows, key=lambda row: row["started_at"])["runs"])
 
 

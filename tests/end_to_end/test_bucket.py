@@ -7,14 +7,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pytest
 from deltalake import DeltaTable, write_deltalake
 
 from loader.destination import bucket, bucket_dlt, fold
 from loader.errors import SettingsError
 from tests.end_to_end.support.loading import Loading, sample_config
-from tests.end_to_end.support.tables import EXACT, difference, rows_of
+from tests.end_to_end.support.tables import EXACT, difference, read, rows_of
 from tests.fakes import FakeMetadata, google_environment
 from tests.fakes.gcs import FakeGcs, binary
 from tests.function import ROOT
@@ -75,11 +74,11 @@ def test_a_pass_over_unchanged_rows_writes_no_data_and_one_over_changed_rows_wri
 def test_a_column_that_somebody_has_dropped_comes_back_with_all_its_values(loading: Loading, tmp_path: Path) -> None:
     loading.until_complete()
     table = DeltaTable(tmp_path / "analytics" / "contacts")
-    kept = pa.table(table.to_pyarrow_table()).drop_columns("email")
+    kept = read(table).drop_columns("email")
     write_deltalake(table, kept, mode="overwrite", schema_mode="overwrite")
     (repaired,) = loading.until_complete()
     assert repaired.rows == 300
-    emails = DeltaTable(tmp_path / "analytics" / "contacts").to_pyarrow_table()["email"]
+    emails = read(DeltaTable(tmp_path / "analytics" / "contacts"), "email")["email"]
     assert emails.null_count == 0
 
 

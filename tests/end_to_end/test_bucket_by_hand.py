@@ -18,7 +18,7 @@ from loader.destination import fold
 from loader.destination.bucket import Bucket
 from loader.errors import DestinationError, SettingsError
 from tests.end_to_end.support.loading import Loading, offset_paged, sample_config
-from tests.end_to_end.support.tables import EXACT, difference, rows_of
+from tests.end_to_end.support.tables import EXACT, difference, read, rows_of
 from tests.sample_api import SampleApi, World
 
 LEAST_CHUNK_BYTES = 1
@@ -52,7 +52,7 @@ def table_of(loading: Loading) -> Path:
 
 def rewritten(table: Path, change: Callable[[pa.Table], pa.Table]) -> pa.Table:
     """Change a table as somebody with a notebook does; give what it was."""
-    before = pa.table(DeltaTable(table).to_pyarrow_table())
+    before = read(DeltaTable(table))
     write_deltalake(table, change(before), mode="overwrite", schema_mode="overwrite")
     return before
 

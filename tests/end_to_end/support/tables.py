@@ -1,4 +1,4 @@
-"""What is in a Delta table, read so that the reading process ends well (`QueryBuilder`, not `to_pyarrow_table`)."""
+"""What is in a Delta table, read so that the reading process ends well (`QueryBuilder`, not `to_pyarrow_dataset`)."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -13,6 +13,11 @@ from deltalake.exceptions import TableNotFoundError
 from tests.sample_api import Row
 
 
+def read(table: DeltaTable, columns: str = "*") -> pa.Table:
+    """Read a table as it is."""
+    return pa.table(QueryBuilder().register("rows", table).execute(f"SELECT {columns} FROM rows"))  # noqa: S608
+
+
 def rows_of(
     bucket: Path | str,
     resource: str = "contacts",
@@ -25,8 +30,7 @@ def rows_of(
         table = DeltaTable(f"{bucket}/{dataset}/{resource}", storage_options=dict(options or {}))
     except TableNotFoundError:
         return []
-    found = QueryBuilder().register("rows", table).execute(f"SELECT {columns} FROM rows")  # noqa: S608
-    rows: list[Row] = pa.table(found).to_pylist()
+    rows: list[Row] = read(table, columns).to_pylist()
     return rows
 
 
