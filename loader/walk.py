@@ -111,7 +111,6 @@ class Walk:
 
     def state(self) -> dict[str, Any]:
         """Write the walk down, as JSON."""
-        self.trail.thin()
         # each page has a state, and `asdict` copies every row of it
         values = {each.name: getattr(self, each.name) for each in fields(self)}
         return {**values, "trail": self.trail.state(), "recent": dict(self.recent), "last_page": ()}

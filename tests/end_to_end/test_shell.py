@@ -142,6 +142,21 @@ def test_without_a_key_a_new_process_tells_names_and_what_is_committed(
     assert all(line.startswith(start) for line, start in zip(found, shown, strict=True))
 
 
+ENDING = """
+import atexit, gc, runpy, sys
+atexit.register(lambda: print(gc.get_freeze_count() > 0))
+sys.argv = ["main.py", "--schedules"]
+runpy.run_path("main.py", run_name="__main__")
+"""
+
+
+def test_a_shell_ends_without_looking_for_what_could_be_freed(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", ENDING]
+    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.splitlines()[-1] == "True"
+
+
 def test_the_status_is_a_table_for_a_person(api: SampleApi, capsys: pytest.CaptureFixture[str]) -> None:
     api.world.behave(Behaviour(failures={2: Failure(400)}), "contacts")
     shell.main(["contacts", "teams", "--json"])
