@@ -85,7 +85,6 @@ class Reader:
         self._bounds = bounds
         self._folder_bytes = folder_bytes
         self._bytes = folder_bytes()
-        self._slowest_seconds = 0.0
         self._on_page = on_page
         self._asked_again = 0
         self._seen: dict[object, Evidence] = {}
@@ -180,9 +179,8 @@ class Reader:
             self._keep()
 
     def follow(self, following: Iterator[requests.Request]) -> None:
-        """Let the next pages be asked for ahead, while there is time for the slowest of them to come."""
-        has_time = not self.may_pause or self._session.deadline.left() > self._slowest_seconds
-        self._session.follow(following, sends=has_time)
+        """Let the next pages be asked for ahead."""
+        self._session.follow(following)
 
     def is_ahead(self) -> bool:
         """Tell whether the page at hand was asked for before the one before it had come."""
@@ -192,7 +190,6 @@ class Reader:
         """Tell whether reading ends here for this time."""
         asked_at, self._asked_at = self._asked_at, self._clock.monotonic()
         self.page_seconds = self._asked_at - asked_at
-        self._slowest_seconds = max(self._slowest_seconds, self.page_seconds)
         if not self.may_pause:
             return False
         self._bytes = self._folder_bytes()

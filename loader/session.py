@@ -137,7 +137,6 @@ class Session(requests.Session):
         self._later: Iterator[requests.Request] = iter(())
         self._page_bytes = 1
         self._slowest_seconds = 0.0
-        self._sends = True
         self._lead: PreparedRequest | None = None
         self._ahead: list[Ahead] = []
         self._goes_on = False
@@ -150,18 +149,12 @@ class Session(requests.Session):
         # dlt copies a configuration before it checks it
         return self
 
-    def follow(self, following: Iterable[requests.Request], *, sends: bool = True) -> None:
-        """Say what will be asked for next, in this order.
-
-        Args:
-            following: what is under way and is not among the first of it was asked for in vain.
-            sends: whether the others are sent when the first of them is asked for.
-        """
-        self._later, self._sends = iter(following), sends
+    def follow(self, following: Iterable[requests.Request]) -> None:
+        """Say what will be asked for next, in this order; what is under way for anything else was asked for in vain."""
+        self._later = iter(following)
         with self._lock:
             at_hand = max(pages_at_hand(self.pages_in_flight), len(self._ahead))
             self._following = [*islice(self._later, at_hand)]
-            self._goes_on = self._goes_on and sends
             wanted = {*map(id, self._following)}
             vain = [ahead for ahead in self._ahead if not self._is_wanted(ahead, wanted)]
             self._ahead = [ahead for ahead in self._ahead if ahead not in vain]
@@ -261,7 +254,7 @@ class Session(requests.Session):
             raise TimeIsUpError("the time was up before a page was asked for")
         ahead = self._under_way(request)
         exchange = ahead or self._begin_in_turn(request, kwargs)
-        if request is self._lead and self._sends and not exchange.has_failed:
+        if request is self._lead and not exchange.has_failed:
             self._send_ahead(self._following[1:])
         try:
             response = exchange.answer(self.deadline)

@@ -197,15 +197,6 @@ def test_one_at_a_time_asks_for_nothing_while_nobody_asks(api: Api) -> None:
     assert api.sent == [0]
 
 
-def test_nothing_is_sent_ahead_without_time_for_it_and_nothing_that_is_under_way_is_dropped(api: Api) -> None:
-    reader = Reader(api, at_once=4)
-    reader.follow(1, 2)
-    reader.read(1)
-    reader.session.follow([page_request(page) for page in (2, 3, 4)], sends=False)
-    reader.read(2)
-    assert api.sent == [1, 2]
-
-
 def test_nothing_is_sent_ahead_that_would_not_come_in_time(api: Api) -> None:
     reader = Reader(api, at_once=4, seconds=50)
 
