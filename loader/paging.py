@@ -115,8 +115,8 @@ class PlacedPaginator(BasePaginator):
         """Whether dlt finds the paginator; then its kind is part of the place."""
         self.asks_again = False
         """Whether the page was nonsense, so that the same one is asked for again."""
-        self.host: str | None = None
-        """Of the API."""
+        self.home = urlsplit("")
+        """The address of the first request."""
         self.neighbours: bool | None = None
         self.tally = Tally()
         self.first_page: list[str] = []
@@ -143,7 +143,7 @@ class PlacedPaginator(BasePaginator):
     def init_request(self, request: Request) -> None:
         """Make the first request: of the first page, or of the place."""
         place = self.listener.starting_place()
-        self.host = urlsplit(request.url).hostname
+        self.home = urlsplit(request.url)
         if place and self.inner is None:
             self.inner = found_again(place)
         if place:
@@ -233,13 +233,17 @@ class PlacedPaginator(BasePaginator):
         self.tell_what_follows(request)
 
     def stay(self, request: Request) -> None:
-        """Let the link to a page stay with the API's host: the request is signed with the key.
+        """Let the link to a page stay with the API's host, and with https: the request is signed with the key.
 
         Raises:
             MovedError: it leads elsewhere.
         """
-        if urlsplit(request.url).hostname != self.host:
+        link = urlsplit(request.url)
+        if link.hostname != self.home.hostname:
             raise MovedError
+        if self.home.scheme == "https":
+            # behind a proxy an API may not know that it is asked by https, nor at which port
+            request.url = urlunsplit(link._replace(scheme="https", netloc=self.home.netloc))
 
     def tell_what_follows(self, request: Request) -> None:
         """Tell the requests of the next pages: more than may be under way at once, where they are known to be there."""
