@@ -46,7 +46,8 @@ class Exchange:
         self._ended = ended
         self._opened: Response | None = None
         self._failure: BaseException | None = None
-        self._is_dropped = False
+        self.is_dropped = False
+        """Whether nobody waits for it any more."""
         self._is_done = threading.Event()
         self._context = contextvars.copy_context()
 
@@ -62,10 +63,10 @@ class Exchange:
     def _run(self) -> None:
         whole = None
         try:
-            if self._is_dropped:
+            if self.is_dropped:
                 raise TimeIsUpError("nobody waited for a page any more")
             response = self._opened = self._send(self.request)
-            if self._is_dropped:
+            if self.is_dropped:
                 self._shut()
             # reads the body, and turns what goes wrong in it into an error of requests
             _ = response.content
@@ -95,7 +96,7 @@ class Exchange:
 
     def drop(self) -> None:
         """Let nobody wait for it any more: it ends as soon as the API answers at all."""
-        self._is_dropped = True
+        self.is_dropped = True
         self._shut()
 
     def _shut(self) -> None:

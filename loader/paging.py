@@ -67,8 +67,8 @@ class Listener(Protocol):
     def is_ahead(self) -> bool:
         """Tell whether the page at hand was asked for before the one before it had come."""
 
-    def is_full(self) -> bool:
-        """Tell whether reading ends here for this time, though there are more pages."""
+    def page_ended(self) -> bool:
+        """Take note that a page is through; tell whether reading ends here for this time, though there are more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +138,7 @@ class PlacedPaginator(BasePaginator):
         """Whether there is a next page and it may be asked for in this chunk."""
         if self.asks_again:
             return True
-        return self.inner is not None and self.inner.has_next_page and not self.listener.is_full()
+        return self.inner is not None and self.inner.has_next_page and not self.listener.page_ended()
 
     def init_request(self, request: Request) -> None:
         """Make the first request: of the first page, or of the place."""
@@ -202,7 +202,13 @@ class PlacedPaginator(BasePaginator):
             self.listener.ask_again(SAME_PAGE)
             return
         else:
+            before = copy.copy(self.inner)
             self.inner.update_state(response, rows)
+            if self.listener.is_ahead() and not self.inner.has_next_page:
+                # what was asked for ahead shows no end: it may be older than the page before it
+                self.inner, self.asks_again = before, True
+                rows.clear()
+                return
         if isinstance(self.inner, PageNumberPaginator) and self.inner.total_path:
             pages = total_of(response, str(self.inner.total_path))
             self.end = None if pages is None else pages + self.inner.base_index
@@ -269,8 +275,11 @@ class PlacedPaginator(BasePaginator):
             return
         yield inner.current_value
         if len(self.last_page) == self.page_size:
-            ends = [end for end in (inner.maximum_value, self.end) if end is not None]
-            yield from range(inner.current_value + 1, min(ends, default=sys.maxsize))
+            # the last page that the API tells of is asked for alone
+            ends = [inner.maximum_value, None if self.end is None else self.end - 1]
+            yield from range(
+                inner.current_value + 1, min((end for end in ends if end is not None), default=sys.maxsize)
+            )
 
     def next_place(self, inner: BasePaginator, request: Request) -> dict[str, Any]:
         """Give the place of the page that `request` asks for."""
@@ -297,7 +306,7 @@ class OffsetGuard(PlacedPaginator):
     @property
     def has_next_page(self) -> bool:
         """Whether there is a next page and it may be asked for in this chunk."""
-        return self.asks_again or (not self.rounds.is_done and not self.listener.is_full())
+        return self.asks_again or (not self.rounds.is_done and not self.listener.page_ended())
 
     def go_on(self, inner: BasePaginator, place: Place, request: Request) -> None:
         """Make `request` ask for the page at `place`."""

@@ -108,7 +108,7 @@ class Reader:
         beginning = incremental.snapshot(state)
         self._keep()
         try:
-            with self._session.until(self._patience()):
+            with self._session.until(self._next_page_until()):
                 yield from read()
         except TimeIsUpError as error:
             self.end, self.reason, self.wake_at = End.TIME, error.reason, error.wake_at
@@ -167,7 +167,7 @@ class Reader:
         self._seen[token] = evidence
         self.evidence = combined([*self._seen.values()], self._of_parents)
         self._is_first = False
-        self._session.deadline = self._patience()
+        self._session.deadline = self._next_page_until()
         self._change(pages=self.current.pages + 1, rows=self.evidence.rows)
         self._on_page(rows)
 
@@ -186,14 +186,14 @@ class Reader:
         """Tell whether the page at hand was asked for before the one before it had come."""
         return self._session.was_ahead
 
-    def is_full(self) -> bool:
-        """Tell whether reading ends here for this time."""
+    def page_ended(self) -> bool:
+        """Take note that a page is through, once after each; tell whether reading ends here for this time."""
         asked_at, self._asked_at = self._asked_at, self._clock.monotonic()
         self.page_seconds = self._asked_at - asked_at
         if not self.may_pause:
             return False
         self._bytes = self._folder_bytes()
-        is_late = self.page_seconds >= self._patience().left()
+        is_late = self.page_seconds >= self._next_page_until().left()
         is_long = self._asked_at - self._began >= self._bounds.chunk_seconds
         if is_late or is_long or self._bytes >= self._bounds.chunk_bytes:
             self.end = End.FULL
@@ -207,7 +207,7 @@ class Reader:
         if commit and seconds:
             self._session.read_on(int(commit.seconds * self.pages_read / seconds))
 
-    def _patience(self) -> Deadline:
+    def _next_page_until(self) -> Deadline:
         """Give the moment until which the next page is waited for."""
         if not self.may_pause:
             return self._bounds.read_until(0)

@@ -6,7 +6,7 @@ pages took time, too, and is followed by another one. Pure, like the walk.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from loader.verdict import Tally
@@ -59,17 +59,9 @@ class Rounds:
 
     def state(self) -> dict[str, Any]:
         """Write the pass down, as JSON; which keys were seen is too much for it."""
-        return {
-            "walk": self.walk.state(),
-            "lap": self.lap.state() if self.lap else None,
-            "anchors": self.anchors,
-            "lap_anchors": self.lap_anchors,
-            "laps": self.laps,
-            "total": self.total,
-            "beginning": self.beginning,
-            "is_done": self.is_done,
-            "tally": {"rows": self.tally.rows, "is_certain": self.tally.is_certain},
-        }
+        values = {each.name: getattr(self, each.name) for each in fields(self)}
+        tally = {"rows": self.tally.rows, "is_certain": self.tally.is_certain}
+        return {**values, "walk": self.walk.state(), "lap": self.lap.state() if self.lap else None, "tally": tally}
 
     @property
     def offset(self) -> int:

@@ -1,6 +1,5 @@
 """One run of one resource: the lease, the key, the committed record, and the chunks between them."""
 
-import shutil
 import tempfile
 from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass, replace
@@ -96,35 +95,38 @@ class Run:
     def _work_with(self, lease: Lease, destination: Destination) -> None:
         self._gate.guard(lease.check)
         self.report.lease = lease.number
-        folder = tempfile.mkdtemp(prefix="loader-")
         try:
             # the lease may have come when the run was abandoned already
             self._gate.pass_through()
-            self.report.phase = "fetching the key"
-            description = describe(self._module, SecretManager(self._settings.api_key_secret, self._deadline))
-            chosen = plan(description, self._order.resource)
-            if self._order.sweep and chosen.appends:
-                raise SettingsError(
-                    f"A sweep of {chosen.resource} would load each of its rows once more, because its "
-                    'write_disposition is "append". Nothing was read. Take it out of SWEEPS in source_config.py, or '
-                    'set write_disposition to "merge" and give it a primary_key.'
-                )
-            self.report.phase = "reading what is committed"
-            with destination_errors():
-                pipeline = dlt.pipeline(
-                    chosen.source_name,
-                    pipelines_dir=folder,
-                    destination=destination.factory(),
-                    dataset_name=self._settings.dataset_name,
-                )
-                pipeline.sync_destination()
-            record = self._begin(pipeline, chosen)
-            if record:
-                with open_session(description, self._deadline) as session:
-                    Chunks(chosen, destination, pipeline, session, lease, self.report, self._progress).load(record)
+            with tempfile.TemporaryDirectory(prefix="loader-", ignore_cleanup_errors=True) as folder:
+                self._load(lease, destination, folder)
         finally:
-            shutil.rmtree(folder, ignore_errors=True)
             lease.release()
+
+    def _load(self, lease: Lease, destination: Destination, folder: str) -> None:
+        """Read and commit, with a folder to work in."""
+        self.report.phase = "fetching the key"
+        description = describe(self._module, SecretManager(self._settings.api_key_secret, self._deadline))
+        chosen = plan(description, self._order.resource)
+        if self._order.sweep and chosen.appends:
+            raise SettingsError(
+                f"A sweep of {chosen.resource} would load each of its rows once more, because its "
+                'write_disposition is "append". Nothing was read. Take it out of SWEEPS in source_config.py, or '
+                'set write_disposition to "merge" and give it a primary_key.'
+            )
+        self.report.phase = "reading what is committed"
+        with destination_errors():
+            pipeline = dlt.pipeline(
+                chosen.source_name,
+                pipelines_dir=folder,
+                destination=destination.factory(),
+                dataset_name=self._settings.dataset_name,
+            )
+            pipeline.sync_destination()
+        record = self._begin(pipeline, chosen)
+        if record:
+            with open_session(description, self._deadline) as session:
+                Chunks(chosen, destination, pipeline, session, lease, self.report, self._progress).load(record)
 
     def _begin(self, pipeline: dlt.Pipeline, chosen: Plan) -> Record | None:
         """Begin the run on the committed record; None if there is nothing to do for it."""

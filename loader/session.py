@@ -19,7 +19,7 @@ from tenacity import RetryCallState, Retrying, retry_if_exception, retry_if_resu
 from loader.deadline import Deadline, in_time
 from loader.exchange import Exchange, TimeIsUpError
 from loader.log import logger
-from loader.manners import REFUSALS, Manners
+from loader.manners import Manners
 
 SOCKET_SECONDS = 60.0
 """Longest silence of a server that is borne, in seconds; dlt's own default."""
@@ -31,10 +31,13 @@ ASK_NOBODY = (type(None), APIKeyAuth, BearerTokenAuth, HttpBasicAuth)
 """Kinds of authentication that sign a request with what they have."""
 
 BYTES_AT_HAND = 16 << 20
-"""Pages that come while a chunk is committed take so much memory at most ..."""
+"""Beyond those that are under way at once, pages that nobody has asked for yet take so much memory at most ..."""
 
 MOST_AT_HAND = 256
 """... and are so many."""
+
+LONGEST_WAIT_SECONDS = 30 * 86_400.0
+"""A `Retry-After` beyond is none: some APIs send a date as a number. No task of Cloud Tasks may lie further ahead."""
 
 EXCHANGES = "loader-exchanges"
 """Name of the threads in which requests are under way."""
@@ -74,12 +77,13 @@ class RetryPolicy:
 def retry_after(response: Response | None, now: float) -> float | None:
     """Give the seconds that a `Retry-After` header (RFC 9110: seconds, or a date) tells to wait, if any."""
     text = (response.headers.get("Retry-After") or "").strip() if response is not None else ""
-    if text.isdecimal():
-        return float(text)
+    seconds = None
     with suppress(ValueError, OverflowError):
-        date = parsedate_tz(text)
-        return max(mktime_tz(date) - now, 0.0) if date else None
-    return None
+        if text.isdecimal():
+            seconds = float(text)
+        elif date := parsedate_tz(text):
+            seconds = max(mktime_tz(date) - now, 0.0)
+    return None if seconds is None or seconds > LONGEST_WAIT_SECONDS else seconds
 
 
 def pages_at_hand(pages_in_flight: int) -> int:
@@ -123,7 +127,7 @@ class Session(requests.Session):
         inner.rebuild_auth = self._stay  # type: ignore[method-assign]
         self.policy = policy
         self.deadline = deadline
-        """When a request is given up; the reader moves it (see `until`)."""
+        """When a request is given up; inside `until` the reader moves it after each page."""
         self.pages_in_flight = pages_in_flight
         """So many requests are under way at most."""
         self.requests = 0
@@ -142,6 +146,7 @@ class Session(requests.Session):
         self._goes_on = False
         self._is_in_turn = False
         self._lock = threading.Lock()
+        """Guards what several threads change; which requests are in `_ahead` is changed by the reader's alone."""
         self._answered_at = 0.0
         self._environment: dict[Any, Any] = {}
 
@@ -153,16 +158,17 @@ class Session(requests.Session):
         """Say what will be asked for next, in this order; what is under way for anything else was asked for in vain."""
         self._later = iter(following)
         with self._lock:
-            at_hand = max(pages_at_hand(self.pages_in_flight), len(self._ahead))
+            fits = max(BYTES_AT_HAND // self._page_bytes, self.pages_in_flight)
+            at_hand = max(min(pages_at_hand(self.pages_in_flight), fits), len(self._ahead))
             self._following = [*islice(self._later, at_hand)]
             wanted = {*map(id, self._following)}
-            vain = [ahead for ahead in self._ahead if not self._is_wanted(ahead, wanted)]
+            vain = [ahead for ahead in self._ahead if not self._taken_over(ahead, wanted)]
             self._ahead = [ahead for ahead in self._ahead if ahead not in vain]
         for ahead in vain:
             ahead.exchange.drop()
 
-    def _is_wanted(self, ahead: Ahead, following: AbstractSet[int]) -> bool:
-        """Tell whether it is among what follows; where that was told anew, it goes by the new request from now on."""
+    def _taken_over(self, ahead: Ahead, following: AbstractSet[int]) -> bool:
+        """Tell whether it is among what follows; where that was told anew, let it go by the new request from now on."""
         if id(ahead.request) in following:
             return True
         same = next((request for request in self._following if _is_same(ahead.request, request)), None)
@@ -175,8 +181,7 @@ class Session(requests.Session):
             return
         more = min(pages, MOST_AT_HAND, BYTES_AT_HAND // self._page_bytes) - len(self._following)
         self._following += islice(self._later, max(more, 0))
-        # whether the first of them comes ahead is for the reader to know: an end that was asked for ahead is none
-        self._send_ahead(self._following[1:])
+        self._send_ahead()
 
     def close(self) -> None:
         """Drop what is under way; the inner session is its owner's."""
@@ -255,7 +260,7 @@ class Session(requests.Session):
         ahead = self._under_way(request)
         exchange = ahead or self._begin_in_turn(request, kwargs)
         if request is self._lead and not exchange.has_failed:
-            self._send_ahead(self._following[1:])
+            self._send_ahead()
         try:
             response = exchange.answer(self.deadline)
         finally:
@@ -276,33 +281,49 @@ class Session(requests.Session):
 
     def _begin_in_turn(self, request: PreparedRequest, kwargs: Mapping[str, Any]) -> Exchange:
         """Send a request as soon as that is allowed."""
+        exchange = self._exchange(request, kwargs)
+        # what comes after it is not to take its turn
+        self._is_in_turn = True
+        try:
+            while exchange.turn is None:
+                self._wait_while_held()
+                exchange.turn = self._manners.enter(self.deadline.left())
+                if exchange.turn is None:
+                    raise TimeIsUpError("as many requests as are allowed at once were not answered in time")
+                if self._held():
+                    # an answer that came meanwhile asks to wait
+                    self._manners.leave(exchange.turn, None)
+                    exchange.turn = None
+        finally:
+            self._is_in_turn = False
+        self._begin(exchange)
+        return exchange
+
+    def _held(self) -> float:
+        """Give the seconds until something may be asked for, as the API has said."""
+        return self._manners.held(self.deadline.clock.monotonic())
+
+    def _wait_while_held(self) -> None:
         clock = self.deadline.clock
-        held, left = self._manners.held(clock.monotonic()), self.deadline.left()
+        held, left = self._held(), self.deadline.left()
         if held >= left:
             raise TimeIsUpError(
                 f"the API asks to wait {held:.0f} s, but {left:.0f} s are left", wake_at=clock.time() + held
             )
         if held:
             clock.sleep(held)
-        exchange = self._exchange(request, kwargs)
-        # what comes after it is not to take its turn
-        self._is_in_turn = True
-        try:
-            exchange.turn = self._manners.enter(self.deadline.left())
-        finally:
-            self._is_in_turn = False
-        if exchange.turn is None:
-            raise TimeIsUpError("as many requests as are allowed at once were not answered in time")
-        self._begin(exchange)
-        return exchange
 
-    def _send_ahead(self, following: Iterable[requests.Request]) -> None:
-        """Send these, as far as that is allowed."""
-        if self._manners.held(self.deadline.clock.monotonic()):
+    def _send_ahead(self) -> None:
+        """Send what follows, but for the first of it, as far as that is allowed.
+
+        Whether the first comes ahead is for the reader to know: an end that was asked for ahead is none.
+        """
+        # what failed ahead is for the reader to come to, before more is asked for
+        if self._held() or any(ahead.exchange.has_failed for ahead in self._ahead):
             return
         under_way = {id(ahead.request) for ahead in self._ahead}
         self._goes_on = True
-        for request in following:
+        for request in self._following[1:]:
             if id(request) not in under_way and not self._put_ahead(request):
                 break
         self._begin_all()
@@ -310,7 +331,7 @@ class Session(requests.Session):
     def _put_ahead(self, request: requests.Request) -> bool:
         """Sign a request, and send it or let it wait; tell whether another one may follow."""
         may_wait = self._may_wait(request)
-        if not may_wait and not self._manners.has_room():
+        if not may_wait and not (self._may_begin() and self._manners.has_room()):
             return False
         try:
             prepared = self._signed(request)
@@ -329,17 +350,20 @@ class Session(requests.Session):
 
     def _begin_all(self) -> None:
         """Begin what waits, as far as that is allowed."""
-        while exchange := self._next():
+        while exchange := self._take_next():
             self._begin(exchange)
 
-    def _next(self) -> Exchange | None:
-        """Give the first that waits, if it may be under way now."""
+    def _may_begin(self) -> bool:
+        """Tell whether what waits may be under way now, if there is room."""
+        # what would not come in time would still be under way when the next run begins
+        has_time = self.deadline.left() > self._slowest_seconds
+        return self._goes_on and has_time and not self._held() and not self._is_in_turn
+
+    def _take_next(self) -> Exchange | None:
+        """Give the first that waits its turn, if it may be under way now."""
         with self._lock:
-            is_held = self._manners.held(self.deadline.clock.monotonic()) or self._is_in_turn
             waiting = (ahead.exchange for ahead in self._ahead if not ahead.exchange.turn)
-            # what would not come in time would still be under way when the next run begins
-            may_begin = self._goes_on and not is_held and self.deadline.left() > self._slowest_seconds
-            exchange = next(waiting, None) if may_begin else None
+            exchange = next(waiting, None) if self._may_begin() else None
             if exchange:
                 exchange.turn = self._manners.enter()
             return exchange if exchange and exchange.turn else None
@@ -356,8 +380,9 @@ class Session(requests.Session):
                 self.requests += 1
             began = clock.monotonic()
             exchange.run()
-            self._slowest_seconds = max(self._slowest_seconds, clock.monotonic() - began)
-            exchange = self._next()
+            with self._lock:
+                self._slowest_seconds = max(self._slowest_seconds, clock.monotonic() - began)
+            exchange = self._take_next()
 
     def _exchange(self, request: PreparedRequest, kwargs: Mapping[str, Any]) -> Exchange:
         clock = self.deadline.clock
@@ -365,16 +390,18 @@ class Session(requests.Session):
         def send(prepared: PreparedRequest) -> Response:
             bare = prepared.copy()
             bare.hooks = {}
-            patience = max(min(SOCKET_SECONDS, self.deadline.left()), 0.001)
-            return self.inner.send(bare, **{**kwargs, "timeout": patience, "stream": True})
+            silence = max(min(SOCKET_SECONDS, self.deadline.left()), 0.001)
+            return self.inner.send(bare, **{**kwargs, "timeout": silence, "stream": True})
 
         def ended(exchange: Exchange, response: Response | None) -> None:
             exchange.ended_at = clock.monotonic()
-            self._page_bytes = max(self._page_bytes, len(response.content) if response is not None else 0)
-            if response is None or not response.ok:
+            if response is not None:
+                with self._lock:
+                    self._page_bytes = max(self._page_bytes, len(response.content))
+            if not exchange.is_dropped and (response is None or not response.ok):
                 # what waits is for the reader to send
                 self._goes_on = False
-            if response is not None and response.status_code in REFUSALS:
+            if response is not None and not response.ok:
                 self._manners.hold(exchange.ended_at + (retry_after(response, clock.time()) or 0.0))
             assert exchange.turn is not None  # noqa: S101 - it was under way
             self._manners.leave(exchange.turn, None if response is None else response.status_code)
@@ -395,15 +422,19 @@ class Session(requests.Session):
         Raises:
             TimeIsUpError: the wait does not fit.
         """
-        self.deadline.clock.sleep(self._patience(retries, None, why))
+        self.deadline.clock.sleep(self._seconds_to_retry(retries, None, why))
 
     def _wait(self, state: RetryCallState) -> float:
         response = _answer(state)
         what = "did not answer" if response is None else f"answered {response.status_code}"
-        return self._patience(state.attempt_number, response, f"the API {what}")
+        return self._seconds_to_retry(state.attempt_number, response, f"the API {what}")
 
-    def _patience(self, retries: int, response: Response | None, why: str) -> float:
-        """Give the seconds to wait before retry number `retries`, if they fit."""
+    def _seconds_to_retry(self, retries: int, response: Response | None, why: str) -> float:
+        """Give the seconds to wait before retry number `retries`, which is counted and logged.
+
+        Raises:
+            TimeIsUpError: they do not fit.
+        """
         clock, left = self.deadline.clock, self.deadline.left()
         # an answer to what was asked ahead may have come a while ago
         ago = clock.monotonic() - self._answered_at

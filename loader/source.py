@@ -298,7 +298,7 @@ class Bystander:
         """Tell that it was not."""
         return False
 
-    def is_full(self) -> bool:
+    def page_ended(self) -> bool:
         """Read on."""
         return False
 

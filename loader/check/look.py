@@ -185,7 +185,7 @@ class ShortReader(Reader):
         super().next_place(place)
         self.look.found = (place or {}).get("found", {}).get("type", self.look.found)
 
-    def is_full(self) -> bool:
+    def page_ended(self) -> bool:
         """Tell whether so many pages were read, or the first shows that no more are wanted."""
         is_unwanted = len(self.look.pages) == 1 and not self._only_if(self.look.pages[0])
         if self.pages_read >= self._pages or is_unwanted:

@@ -188,6 +188,24 @@ def test_what_was_dropped_before_it_was_sent_is_not_sent(api: Api) -> None:
     assert (api.sent, ended) == ([], [None])
 
 
+def test_what_was_dropped_before_its_answer_opened_is_shut() -> None:
+    shut = threading.Event()
+
+    class Raw:
+        def shutdown(self) -> None:
+            shut.set()
+
+    def send(_: requests.PreparedRequest) -> requests.Response:
+        exchange.drop()
+        response = answer(200, 1)
+        response.raw = Raw()
+        return response
+
+    exchange = Exchange(page_request(1).prepare(), send, lambda *_: None)
+    exchange.run()
+    assert shut.is_set()
+
+
 def test_one_at_a_time_asks_for_nothing_while_nobody_asks(api: Api) -> None:
     reader = Reader(api, at_once=1)
     reader.read(0)
@@ -211,6 +229,51 @@ def test_nothing_is_sent_ahead_that_would_not_come_in_time(api: Api) -> None:
     assert reader.read(2) == 2
     reader.settle()
     assert api.sent == [1, 2]
+
+
+def test_without_time_to_send_ahead_nothing_is_signed_for_it(api: Api) -> None:
+    reader, auth = Reader(api, at_once=4, seconds=50), Signing()
+
+    def slow() -> requests.Response:
+        reader.clock.advance(30)
+        return answer(200, 1)
+
+    api.replies = {1: [slow]}
+    reader.read(1, auth=auth)
+    reader.settle()
+    reader.follow(2, 3, 4, auth=auth)
+    reader.read(2, auth=auth)
+    assert auth.signed == [1, 2]
+
+
+def test_of_large_pages_no_more_are_at_hand_than_may_be_under_way(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("loader.session.BYTES_AT_HAND", len('{"page": 0}'))
+    reader = Reader(api, at_once=3)
+    reader.read(0)
+    reader.follow(*range(1, 9))
+    reader.read(1)
+    reader.settle()
+    assert sorted(api.sent) == [0, 1, 2, 3]
+
+
+ANOTHER = {
+    "url": "http://api.example.com/v2",
+    "params": {"of": 7, "page": 2},
+    "method": "POST",
+    "json": {"of": 7},
+    "data": {"of": 7},
+}
+
+
+@pytest.mark.parametrize("attribute", ANOTHER)
+def test_a_request_is_not_answered_by_a_page_that_was_asked_for_otherwise(api: Api, attribute: str) -> None:
+    reader, another = Reader(api, at_once=2), page_request(2)
+    setattr(another, attribute, ANOTHER[attribute])
+    reader.follow(1, 2)
+    reader.read(1)
+    api.wait_until_sent(2)
+    reader.session.send(reader.session.prepare_request(another))
+    assert api.sent == [1, 2, 2]
 
 
 def test_one_at_a_time_asks_for_nothing_ahead(api: Api) -> None:
@@ -282,6 +345,37 @@ def test_after_a_refusal_nothing_more_is_sent_ahead_until_the_reader_has_come_to
     assert sorted(api.sent) == [1, 2, 2, 3, 4, 5]
 
 
+def no_answer() -> requests.Response:
+    raise requests.ConnectionError
+
+
+@pytest.mark.parametrize("reply", [lambda: answer(503), lambda: answer(404), no_answer], ids=["503", "404", "broken"])
+def test_while_a_page_further_on_has_failed_nothing_more_is_sent_ahead(api: Api, reply: Reply) -> None:
+    api.replies = {3: [reply]}
+    reader = Reader(api, at_once=3)
+    reader.follow(1, 2, 3)
+    reader.read(1)
+    reader.settle()
+    reader.follow(2, 3, 4, 5)
+    assert reader.read(2) == 2
+    reader.settle()
+    assert sorted(api.sent) == [1, 2, 3]
+
+
+def test_a_page_that_fails_after_it_was_dropped_holds_up_no_other(api: Api) -> None:
+    api.held, api.replies = {2, 3, 9}, {3: [no_answer]}
+    reader = Reader(api, at_once=2)
+    reader.follow(1, 2, 3)
+    reader.read(1)
+    api.wait_until_sent(2, 3)
+    reader.follow(8, 9, 10)
+    api.release(2)
+    assert reader.read(8) == 8
+    api.wait_until_sent(9)
+    api.release(3)
+    api.wait_until_sent(10)
+
+
 def test_a_page_that_is_refused_for_good_shows_when_it_is_needed(api: Api) -> None:
     api.replies = {2: [lambda: answer(503)] * 4}
     reader = Reader(api, at_once=4)
@@ -309,15 +403,21 @@ def test_while_a_page_that_failed_ahead_is_looked_at_nothing_more_is_sent(api: A
     assert sorted(api.sent) == [1, 2, 3]
 
 
-def test_what_is_asked_for_now_goes_before_what_waits(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    waits, plain = threading.Event(), Manners.enter
+@pytest.fixture
+def waits(api: Api, monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Give what is set when a request waits for its turn while pages 2 and 3 are under way."""
+    waiting, plain = threading.Event(), Manners.enter
 
     def enter(manners: Manners, seconds: float = 0.0) -> Turn | None:
         if seconds and {2, 3} <= {*api.sent}:
-            waits.set()
+            waiting.set()
         return plain(manners, seconds)
 
     monkeypatch.setattr(Manners, "enter", enter)
+    return waiting
+
+
+def test_what_is_asked_for_now_goes_before_what_waits(api: Api, waits: threading.Event) -> None:
     api.held = {2, 3}
     reader = Reader(api, at_once=2)
     reader.follow(1, 2, 3)
@@ -334,8 +434,27 @@ def test_what_is_asked_for_now_goes_before_what_waits(api: Api, monkeypatch: pyt
     assert ({*api.sent[:3]}, api.sent[3]) == ({1, 2, 3}, 9)
 
 
-def test_a_wait_that_one_answer_asks_for_holds_all(api: Api) -> None:
-    api.replies = {2: [lambda: answer(429, retry_after="30")]}
+def test_a_wait_that_is_asked_for_while_a_request_waits_for_its_turn_holds_it_too(
+    api: Api, waits: threading.Event
+) -> None:
+    api.held, api.replies = {2, 3}, {2: [lambda: answer(429, retry_after="30")]}
+    reader = Reader(api, at_once=2)
+    reader.follow(1, 2, 3)
+    reader.read(1)
+    api.wait_until_sent(2, 3)
+    now = threading.Thread(target=reader.read, args=(9,), daemon=True)
+    now.start()
+    assert waits.wait(PATIENCE_SECONDS)
+    api.release(2)
+    api.threads[2].join(PATIENCE_SECONDS)
+    api.release(3)
+    now.join(PATIENCE_SECONDS)
+    assert (reader.clock.sleeps, api.sent[-1]) == ([30], 9)
+
+
+@pytest.mark.parametrize("status", [429, 502])
+def test_a_wait_that_one_answer_asks_for_holds_all(api: Api, status: int) -> None:
+    api.replies = {2: [lambda: answer(status, retry_after="30")]}
     reader = Reader(api, at_once=4)
     reader.follow(1, 2)
     reader.read(1)

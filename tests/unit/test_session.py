@@ -89,6 +89,9 @@ def in_seconds(seconds: int) -> str:
         pytest.param("soon", 2, id="nonsense"),
         pytest.param("\u00b2", 2, id="a digit that is no number"),
         pytest.param("Sat, 01 Jan 99999 00:00:00 GMT", 2, id="a date beyond the calendar"),
+        pytest.param("1800000000", 2, id="a date as a number"),
+        pytest.param("9" * 400, 2, id="more than a float holds"),
+        pytest.param(in_seconds(40 * 86_400), 2, id="a date that nobody waits for"),
         pytest.param("", 2, id="nothing"),
     ],
 )
