@@ -115,7 +115,7 @@ class Chunks:
             is_done, commits = self._destination.fold(self._pipeline, if_due=if_due)
         self._report.folded += commits
         if not is_done:
-            self._report.status, self._report.reason = "paused", NOT_FOLDED
+            self._pause(NOT_FOLDED)
         return is_done
 
     def _finish(self, record: Record) -> None:
@@ -125,14 +125,14 @@ class Chunks:
         if not self._folded(if_due=False):
             return
         if not self._has_time(record):
-            self._report.status, self._report.reason = "paused", NOT_FINISHED
+            self._pause(NOT_FINISHED)
             return
         with destination_errors():
             left = self._columns.left()
         self._report.schema_changes += [change for change in left if change not in self._report.schema_changes]
         marked = self._marked(record)
         if marked is None or not self._has_time(record):
-            self._report.status, self._report.reason = "paused", NOT_FINISHED
+            self._pause(NOT_FINISHED)
             return
         completed = record.current.folded(now(self._deadline.clock), columns=not left)
         self._report.phase = "committing to the destination"
@@ -147,6 +147,9 @@ class Chunks:
             self._pipeline.load(workers=1, raise_on_failed_jobs=True)
         self._report.passed(record.current, completed)
         self._complete(completed)
+
+    def _pause(self, reason: str) -> None:
+        self._report.status, self._report.reason = "paused", reason
 
     def _has_time(self, record: Record) -> bool:
         """Tell whether there is time to commit."""
@@ -286,12 +289,11 @@ class Chunks:
         self._report.passed(reader.current, None)
         if reader.failure is not None:
             raise reader.failure
-        self._report.status = "paused"
         self._report.wake_at = reader.wake_at
         if self._report.chunks == 0:
-            self._report.reason = f"not one page fitted into this run: {reader.reason}"
+            self._pause(f"not one page fitted into this run: {reader.reason}")
         else:
-            self._report.reason = reader.reason or "the time was up"
+            self._pause(reader.reason or "the time was up")
 
 
 def rows_of(normalized: NormalizeInfo, schema: Schema) -> int:

@@ -39,6 +39,10 @@ class Order:
     pass_started_at: str | None = None
     """Go on with this pass only."""
 
+    def going_on(self) -> "Order":
+        """Give the order that goes on with the pass, once that is kept."""
+        return replace(self, restart=False, sweep=False)
+
     def begins_with(self) -> dict[str, bool]:
         """Give the fields of the request that tell how a pass begins."""
         fields = {"restart": self.restart, "sweep": self.sweep, "accept_deletes": self.accept_deletes}
@@ -104,7 +108,7 @@ class Run:
             lease.release()
 
     def _load(self, lease: Lease, destination: Destination, folder: str) -> None:
-        """Read and commit, with a folder to work in."""
+        """Read and commit, with an empty folder to work in."""
         self.report.phase = "fetching the key"
         description = describe(self._module, SecretManager(self._settings.api_key_secret, self._deadline))
         chosen = plan(description, self._order.resource)

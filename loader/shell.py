@@ -3,6 +3,7 @@
 import argparse
 import os
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from loader import log
@@ -42,8 +43,8 @@ def main(arguments: list[str], clock: Clock | None = None) -> int:
         return _show(lambda: _status(options.resources), terminal, terminal.status)
     if options.check:
         return _check(options.resources, terminal, clock or SystemClock())
-    begins_with = {name: getattr(options, name) for name in LOAD_ONLY}
-    return _load(options.resources, terminal, clock or SystemClock(), begins_with)
+    order = partial(Order, restart=options.restart, sweep=options.sweep, accept_deletes=options.accept_deletes)
+    return _load(options.resources, terminal, clock or SystemClock(), order)
 
 
 def _options(arguments: list[str]) -> argparse.Namespace:
@@ -116,7 +117,7 @@ def _look(resource: str, settings: Settings, clock: Clock) -> dict[str, Any]:
     return {"resource": resource, **body}
 
 
-def _load(resources: list[str], terminal: Terminal, clock: Clock, begins_with: dict[str, bool]) -> int:
+def _load(resources: list[str], terminal: Terminal, clock: Clock, order: Callable[[str], Order]) -> int:
     body, code = answered(lambda: _chosen(resources))
     if code != OK:
         terminal.error(body)
@@ -124,7 +125,7 @@ def _load(resources: list[str], terminal: Terminal, clock: Clock, begins_with: d
     answers = []
     for resource in body["resources"]:
         with terminal.progress(resource) as progress:
-            answers.append(_until_complete(resource, body["settings"], clock, progress, begins_with))
+            answers.append(_until_complete(order(resource), body["settings"], clock, progress))
     terminal.results(answers)
     return int(any("error" in answer for answer in answers))
 
@@ -150,21 +151,20 @@ def _known(resources: list[str], asked: Placeholders | None = None) -> list[str]
 
 
 def _until_complete(
-    resource: str, settings: Settings, clock: Clock, progress: Callable[[Report], None], begins_with: dict[str, bool]
+    order: Order, settings: Settings, clock: Clock, progress: Callable[[Report], None]
 ) -> dict[str, Any]:
     """Run a resource until its pass is complete; give one answer for all its runs."""
-    whole = Report(resource)
-    body, _ = answered(lambda: _runs(settings, clock, whole, progress, begins_with), whole)
+    whole = Report(order.resource)
+    body, _ = answered(lambda: _runs(order, settings, clock, whole, progress), whole)
     return body
 
 
 def _runs(
-    settings: Settings, clock: Clock, whole: Report, progress: Callable[[Report], None], begins_with: dict[str, bool]
+    order: Order, settings: Settings, clock: Clock, whole: Report, progress: Callable[[Report], None]
 ) -> dict[str, Any]:
-    resource = whole.resource
-    order, stalls = Order(resource, **begins_with), 0  # type: ignore[arg-type]
+    stalls = 0
     while True:
-        report = Report(resource)
+        report = Report(order.resource)
         try:
             deadline = Deadline.of(settings.timeout_seconds, clock)
             invoke(order, settings, source_config(), deadline, report, progress=progress)
@@ -177,8 +177,7 @@ def _runs(
             raise ApiError(f"{MAX_STALLS} runs in a row brought nothing: {report.reason}. Try again later.")
         if report.wake_at is not None:
             seconds = max(report.wake_at - clock.time(), 0.0)
-            logger.warning("%s: the API wants %.0f s before the next request; waiting.", resource, seconds)
+            logger.warning("%s: the API wants %.0f s before the next request; waiting.", order.resource, seconds)
             clock.sleep(seconds)
         if report.pass_is_kept:
-            begins_with = {"accept_deletes": begins_with["accept_deletes"]}
-        order = Order(resource, **begins_with)  # type: ignore[arg-type]
+            order = order.going_on()

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,16 @@ def test_a_pass_over_unchanged_rows_writes_no_data_and_one_over_changed_rows_wri
     (changed,) = loading.until_complete()
     assert changed.rows == 1
     assert difference(tmp_path, world.snapshot("contacts")) == EXACT
+
+
+def test_a_run_that_gets_no_folder_to_work_in_gives_its_lease_back(
+    loading: Loading, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "nowhere"))
+    with pytest.raises(FileNotFoundError):
+        loading.run()
+    monkeypatch.undo()
+    assert loading.run().status == "complete"
 
 
 def test_a_column_that_somebody_has_dropped_comes_back_with_all_its_values(loading: Loading, tmp_path: Path) -> None:
