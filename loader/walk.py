@@ -295,7 +295,7 @@ class Walk:
         self.overlap = max(min(rows, self.page_size // 4, DENSE // 2), 1)
 
     def _is_same(self, keys: Sequence[str]) -> bool:
-        """Tell whether the page is the one before again, though another offset was asked for; then the list ends."""
+        """Take note of the page; tell whether it is the one before again, for another offset: then the list ends."""
         is_same = tuple(keys) == self.last_page and self.offset != self.last_offset and len(keys) > self.shared
         if is_same and len(keys) == self.limit:
             raise SamePageError
