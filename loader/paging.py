@@ -67,6 +67,9 @@ class Listener(Protocol):
     def is_ahead(self) -> bool:
         """Tell whether the page at hand was asked for before the one before it had come."""
 
+    def is_older(self) -> bool:
+        """Tell whether the page at hand came before the one before it."""
+
     def page_ended(self) -> bool:
         """Take note that a page is through; tell whether reading ends here for this time, though there are more."""
 
@@ -247,7 +250,7 @@ class PlacedPaginator(BasePaginator):
         link = urlsplit(request.url)
         if link.hostname != self.home.hostname:
             raise MovedError
-        if self.home.scheme == "https":
+        if self.home.scheme == "https" and link.scheme == "http":
             # behind a proxy an API may not know that it is asked by https, nor at which port
             request.url = urlunsplit(link._replace(scheme="https", netloc=self.home.netloc))
 
@@ -326,7 +329,12 @@ class OffsetGuard(PlacedPaginator):
         keys = key_hashes(rows, self.reading.primary_key)
         try:
             new = self.rounds.page(
-                keys, content_hashes(rows), total, ends_when_empty=ends_when_empty, is_ahead=self.listener.is_ahead()
+                keys,
+                content_hashes(rows),
+                total,
+                ends_when_empty=ends_when_empty,
+                is_ahead=self.listener.is_ahead(),
+                is_older=self.listener.is_older(),
             )
         except SamePageError:
             self.asks_again = True

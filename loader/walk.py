@@ -27,9 +27,9 @@ MAX_RESTARTS = 20
 MAX_EARLY_RESTARTS = 2
 """... and so often after its first page, before its order is taken for unstable."""
 
-CALM_PAGES = 20
-"""After so many pages in which nothing vanished, one row less is shared."""
-
+CALM_PAGES = 300
+"""After so many pages in which nothing vanished, half as many rows are shared. More than are ever asked for ahead: what
+was told of them would be wrong whenever a row vanishes, and they would be asked for in vain."""
 
 VOLATILE_ROWS = 3
 """If so many rows are seen again and none of them is as it was, rows differ each time they are sent."""
@@ -123,6 +123,7 @@ class Walk:
         *,
         ends_when_empty: bool = True,
         is_ahead: bool = False,
+        is_older: bool = False,
     ) -> list[int]:
         """Take a page; give the indexes of its new rows, and set the offset to ask for next.
 
@@ -134,6 +135,8 @@ class Walk:
             is_ahead: whether the page was asked for before the one before it had come. Where such a page does not
                 simply go on, it is asked for again: it may be older than the one before it, and show an end to which
                 rows have moved meanwhile.
+            is_older: whether it came before that one, too. Where it shows more of what was read than it was to, the one
+                before it may have lost a row to it meanwhile, so it is asked for again.
 
         Raises:
             SamePageError: the API ignores the offset.
@@ -142,7 +145,7 @@ class Walk:
             return []
         self.requests += 1
         self.page_size = max(self.page_size, len(keys))
-        new = self._new_rows(keys, contents, is_ahead=is_ahead)
+        new = self._new_rows(keys, contents, is_ahead=is_ahead, is_older=is_older)
         if new is not None and (new or not is_ahead):
             self._remember(keys, contents, new)
             # what was asked for ahead shows no end
@@ -170,7 +173,9 @@ class Walk:
                 return
             yield offset
 
-    def _new_rows(self, keys: Sequence[str], contents: Sequence[str], *, is_ahead: bool) -> list[int] | None:
+    def _new_rows(
+        self, keys: Sequence[str], contents: Sequence[str], *, is_ahead: bool, is_older: bool
+    ) -> list[int] | None:
         """Give the indexes of a page's new rows; None where it does not follow on what was read."""
         if self.is_lost or not self.trail.length or not self.shared:
             self.is_unchecked |= bool(self.trail.length and keys) and not self.is_lost
@@ -184,6 +189,8 @@ class Walk:
                 self._share(2 * self.overlap + 1)
             else:
                 self._step(rows)
+            return None
+        if is_older and is_ahead and (meeting.known > self.shared or meeting.inserted):
             return None
         self.has_met = True
         self._adapt(meeting.known, is_shifted=bool(meeting.inserted))
@@ -289,7 +296,7 @@ class Walk:
     @staticmethod
     def _calmer(overlap: int, calm_pages: int) -> tuple[int, int]:
         """Give the overlap after so many pages in which nothing vanished, and how many of them count on."""
-        return (overlap - 1, 0) if calm_pages >= CALM_PAGES and overlap > 1 else (overlap, calm_pages)
+        return (overlap // 2, 0) if calm_pages >= CALM_PAGES and overlap > 1 else (overlap, calm_pages)
 
     def _share(self, rows: int) -> None:
         self.overlap = max(min(rows, self.page_size // 4, DENSE // 2), 1)

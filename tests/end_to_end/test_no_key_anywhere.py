@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 from urllib.parse import quote, quote_plus
 
@@ -58,7 +57,7 @@ def stage(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, request: pytest.Fixtu
     temporary = tmp_path / "temporary"
     temporary.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(temporary))
-    monkeypatch.setattr("loader.run.shutil", SimpleNamespace(rmtree=lambda *_, **__: None))
+    monkeypatch.setattr(tempfile.TemporaryDirectory, "_rmtree", lambda *_, **__: None)
     with ExitStack() as stack:
         api, elsewhere = (stack.enter_context(SampleApi(World({"contacts": 250}), key=key)) for _ in range(2))
         for name, value in {"API_KEY": key, "BASE_URL": api.url, "BUCKET_URL": str(tmp_path / "bucket")}.items():

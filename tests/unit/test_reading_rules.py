@@ -3,9 +3,9 @@
 import json
 import random
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import islice, pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -317,3 +317,38 @@ def test_the_masked_case_is_what_verified_cannot_see() -> None:
     # the next pass is a calm one
     model.rounds = Rounds.begin(0, model.limit)
     assert model.read().missing == set()
+
+
+def walked(*pages: Sequence[int]) -> Rounds:
+    """Give a reading of pages of 100 rows, each asked for when the one before it had come."""
+    rounds = Rounds.begin(0, 100)
+    for page in pages:
+        keys = [str(key) for key in page]
+        rounds.page(keys, keys, None)
+    return rounds
+
+
+@pytest.mark.parametrize(("is_older", "delivered"), [(True, 0), (False, 98)], ids=["older", "newer"])
+def test_a_page_ahead_that_came_early_and_shows_too_much_is_asked_for_again(*, is_older: bool, delivered: int) -> None:
+    # row 150 has moved on, out of the second page and into what the third one shows since
+    rounds = walked(range(100), [99, *range(100, 150), *range(151, 200)])
+    assert rounds.offset == 198
+    keys = [str(key) for key in range(198, 298)]
+    assert len(rounds.page(keys, keys, None, is_ahead=True, is_older=is_older)) == delivered
+    assert rounds.offset == (198 if is_older else 297)
+
+
+def test_what_is_asked_for_ahead_in_a_list_that_moves_does_not_depend_on_how_long_it_was_calm() -> None:
+    told = []
+    for calm_pages in (0, 19):
+        rounds = walked(range(100))
+        rounds.walk.overlap, rounds.walk.calm_pages = 3, calm_pages
+        told.append([*islice(rounds.offsets_ahead(), 256)])
+    assert told[0] == told[1]
+
+
+def test_when_a_list_has_been_calm_for_long_fewer_rows_are_shared_again() -> None:
+    rounds = walked(range(100))
+    rounds.walk.overlap = 8
+    offsets = [*islice(rounds.offsets_ahead(), 1200)]
+    assert {100 - (after - before) for before, after in pairwise(offsets[1:])} == {8, 4, 2, 1}
