@@ -68,7 +68,7 @@ class Listener(Protocol):
         """Tell whether the page at hand was asked for before the one before it had come."""
 
     def is_older(self) -> bool:
-        """Tell whether the page at hand came before the one before it."""
+        """Tell whether the page at hand came well before the one before it."""
 
     def page_ended(self) -> bool:
         """Take note that a page is through; tell whether reading ends here for this time, though there are more."""
@@ -279,10 +279,9 @@ class PlacedPaginator(BasePaginator):
         yield inner.current_value
         if len(self.last_page) == self.page_size:
             # the last page that the API tells of is asked for alone
-            ends = [inner.maximum_value, None if self.end is None else self.end - 1]
-            yield from range(
-                inner.current_value + 1, min((end for end in ends if end is not None), default=sys.maxsize)
-            )
+            told = None if self.end is None else self.end - 1
+            ends = [end for end in (inner.maximum_value, told) if end is not None]
+            yield from range(inner.current_value + 1, min(ends, default=sys.maxsize))
 
     def next_place(self, inner: BasePaginator, request: Request) -> dict[str, Any]:
         """Give the place of the page that `request` asks for."""

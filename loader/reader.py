@@ -187,7 +187,7 @@ class Reader:
         return self._session.was_ahead
 
     def is_older(self) -> bool:
-        """Tell whether the page at hand came before the one before it."""
+        """Tell whether the page at hand came well before the one before it."""
         return self._session.was_older
 
     def page_ended(self) -> bool:

@@ -106,7 +106,7 @@ class Rounds:
             total: how many rows the list has, as the API says; None where it does not.
             ends_when_empty: whether a page without new rows is the last.
             is_ahead: whether the page was asked for before the one before it had come.
-            is_older: whether it came before that one, too.
+            is_older: whether it came well before that one, too.
 
         Raises:
             SamePageError: the API ignores the offset.

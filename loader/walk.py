@@ -135,7 +135,7 @@ class Walk:
             is_ahead: whether the page was asked for before the one before it had come. Where such a page does not
                 simply go on, it is asked for again: it may be older than the one before it, and show an end to which
                 rows have moved meanwhile.
-            is_older: whether it came before that one, too. Where it shows more of what was read than it was to, the one
+            is_older: whether it came well before that one, too. Where it shows more of what was read than it was to, the one
                 before it may have lost a row to it meanwhile, so it is asked for again.
 
         Raises:
@@ -190,7 +190,7 @@ class Walk:
             else:
                 self._step(rows)
             return None
-        if is_older and is_ahead and (meeting.known > self.shared or meeting.inserted):
+        if is_older and (meeting.known > self.shared or meeting.inserted):
             return None
         self.has_met = True
         self._adapt(meeting.known, is_shifted=bool(meeting.inserted))
