@@ -135,8 +135,8 @@ class Walk:
             is_ahead: whether the page was asked for before the one before it had come. Where such a page does not
                 simply go on, it is asked for again: it may be older than the one before it, and show an end to which
                 rows have moved meanwhile.
-            is_older: whether it came well before that one, too. Where it shows more of what was read than it was to, the one
-                before it may have lost a row to it meanwhile, so it is asked for again.
+            is_older: whether it came well before that one, too. Where it shows more of what was read than it was to,
+                that one may have lost a row to it meanwhile, and it is asked for again.
 
         Raises:
             SamePageError: the API ignores the offset.
