@@ -67,9 +67,6 @@ class Listener(Protocol):
     def is_ahead(self) -> bool:
         """Tell whether the page at hand was asked for before the one before it had come."""
 
-    def is_older(self) -> bool:
-        """Tell whether the page at hand came well before the one before it."""
-
     def page_ended(self) -> bool:
         """Take note that a page is through; tell whether reading ends here for this time, though there are more."""
 
@@ -328,12 +325,7 @@ class OffsetGuard(PlacedPaginator):
         keys = key_hashes(rows, self.reading.primary_key)
         try:
             new = self.rounds.page(
-                keys,
-                content_hashes(rows),
-                total,
-                ends_when_empty=ends_when_empty,
-                is_ahead=self.listener.is_ahead(),
-                is_older=self.listener.is_older(),
+                keys, content_hashes(rows), total, ends_when_empty=ends_when_empty, is_ahead=self.listener.is_ahead()
             )
         except SamePageError:
             self.asks_again = True

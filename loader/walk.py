@@ -123,7 +123,6 @@ class Walk:
         *,
         ends_when_empty: bool = True,
         is_ahead: bool = False,
-        is_older: bool = False,
     ) -> list[int]:
         """Take a page; give the indexes of its new rows, and set the offset to ask for next.
 
@@ -135,8 +134,6 @@ class Walk:
             is_ahead: whether the page was asked for before the one before it had come. Where such a page does not
                 simply go on, it is asked for again: it may be older than the one before it, and show an end to which
                 rows have moved meanwhile.
-            is_older: whether it came well before that one, too. Where it shows more of what was read than it was to,
-                that one may have lost a row to it meanwhile, and it is asked for again.
 
         Raises:
             SamePageError: the API ignores the offset.
@@ -145,7 +142,7 @@ class Walk:
             return []
         self.requests += 1
         self.page_size = max(self.page_size, len(keys))
-        new = self._new_rows(keys, contents, is_ahead=is_ahead, is_older=is_older)
+        new = self._new_rows(keys, contents, is_ahead=is_ahead)
         if new is not None and (new or not is_ahead):
             self._remember(keys, contents, new)
             # what was asked for ahead shows no end
@@ -173,9 +170,7 @@ class Walk:
                 return
             yield offset
 
-    def _new_rows(
-        self, keys: Sequence[str], contents: Sequence[str], *, is_ahead: bool, is_older: bool
-    ) -> list[int] | None:
+    def _new_rows(self, keys: Sequence[str], contents: Sequence[str], *, is_ahead: bool) -> list[int] | None:
         """Give the indexes of a page's new rows; None where it does not follow on what was read."""
         if self.is_lost or not self.trail.length or not self.shared:
             self.is_unchecked |= bool(self.trail.length and keys) and not self.is_lost
@@ -189,8 +184,6 @@ class Walk:
                 self._share(2 * self.overlap + 1)
             else:
                 self._step(rows)
-            return None
-        if is_older and (meeting.known > self.shared or meeting.inserted):
             return None
         self.has_met = True
         self._adapt(meeting.known, is_shifted=bool(meeting.inserted))
