@@ -332,5 +332,7 @@ def test_what_hangs_is_given_up_in_time(bigquery: BigQueryPlace, what: str) -> N
         assert time.monotonic() - began < 25
         assert hung
         front.reset()
+        # whether there was time to give it back hangs on how fast the emulator is just then
+        bigquery.end_lease("contacts")
         assert loading.run().status == "complete"
     assert difference(bigquery, world.snapshot("contacts")) == EXACT
