@@ -67,6 +67,9 @@ class Listener(Protocol):
     def is_ahead(self) -> bool:
         """Tell whether the page at hand was asked for before the one before it had come."""
 
+    def is_older(self) -> bool:
+        """Tell whether the page at hand came well before the one before it."""
+
     def page_ended(self) -> bool:
         """Take note that a page is through; tell whether reading ends here for this time, though there are more."""
 
@@ -325,7 +328,12 @@ class OffsetGuard(PlacedPaginator):
         keys = key_hashes(rows, self.reading.primary_key)
         try:
             new = self.rounds.page(
-                keys, content_hashes(rows), total, ends_when_empty=ends_when_empty, is_ahead=self.listener.is_ahead()
+                keys,
+                content_hashes(rows),
+                total,
+                ends_when_empty=ends_when_empty,
+                is_ahead=self.listener.is_ahead(),
+                is_older=self.listener.is_older(),
             )
         except SamePageError:
             self.asks_again = True

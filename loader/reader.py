@@ -186,6 +186,10 @@ class Reader:
         """Tell whether the page at hand was asked for before the one before it had come."""
         return self._session.was_ahead
 
+    def is_older(self) -> bool:
+        """Tell whether the page at hand came well before the one before it."""
+        return self._session.was_older
+
     def page_ended(self) -> bool:
         """Take note that a page is through, once after each; tell whether reading ends here for this time."""
         asked_at, self._asked_at = self._asked_at, self._clock.monotonic()

@@ -96,6 +96,7 @@ class Rounds:
         *,
         ends_when_empty: bool = True,
         is_ahead: bool = False,
+        is_older: bool = False,
     ) -> list[int]:
         """Take a page; give the indexes of the rows to deliver.
 
@@ -105,14 +106,24 @@ class Rounds:
             total: how many rows the list has, as the API says; None where it does not.
             ends_when_empty: whether a page without new rows is the last.
             is_ahead: whether the page was asked for before the one before it had come.
+            is_older: whether it came well before that one, too.
 
         Raises:
             SamePageError: the API ignores the offset.
         """
         if self.lap:
             return self._lap_page(self.lap, keys, contents)
+        gone = 0 if total is None or self.total is None else total - self.total
         self.total = total
-        new = self.walk.page(keys, contents, total, ends_when_empty=ends_when_empty, is_ahead=is_ahead)
+        new = self.walk.page(
+            keys,
+            contents,
+            total,
+            ends_when_empty=ends_when_empty,
+            is_ahead=is_ahead,
+            is_older=is_older,
+            gone=max(gone, 0),
+        )
         if new and self.walk.pages & (self.walk.pages - 1) == 0:
             # all rows of the first page, and the last one of the 2nd, 4th, 8th ...
             first = 0 if self.walk.pages == 1 else -1

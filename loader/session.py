@@ -135,7 +135,9 @@ class Session(requests.Session):
         self.retries = 0
         """Retries among them."""
         self.was_ahead = False
-        """Whether the last answer is to a request that was sent ahead."""
+        """Whether the last answer is to a request that was sent ahead ..."""
+        self.was_older = False
+        """... and came before the answer before it, by more than it took itself: the API may have made it earlier."""
         self._manners = Manners(pages_in_flight)
         self._following: list[requests.Request] = []
         self._later: Iterator[requests.Request] = iter(())
@@ -264,7 +266,9 @@ class Session(requests.Session):
         try:
             response = exchange.answer(self.deadline)
         finally:
-            self._answered_at, self.was_ahead = exchange.ended_at, ahead is not None
+            took = exchange.ended_at - exchange.began_at
+            self.was_ahead, self.was_older = ahead is not None, exchange.ended_at + took < self._answered_at
+            self._answered_at = exchange.ended_at
         # hooks judge a whole answer (dlt raises for its status in one), so they come after its body
         for hook in request.hooks.get("response", []):
             response = hook(response, **kwargs) or response
@@ -378,10 +382,10 @@ class Session(requests.Session):
         while exchange:
             with self._lock:
                 self.requests += 1
-            began = clock.monotonic()
+            exchange.began_at = clock.monotonic()
             exchange.run()
             with self._lock:
-                self._slowest_seconds = max(self._slowest_seconds, clock.monotonic() - began)
+                self._slowest_seconds = max(self._slowest_seconds, clock.monotonic() - exchange.began_at)
             exchange = self._take_next()
 
     def _exchange(self, request: PreparedRequest, kwargs: Mapping[str, Any]) -> Exchange:

@@ -298,6 +298,10 @@ class Bystander:
         """Tell that it was not."""
         return False
 
+    def is_older(self) -> bool:
+        """Tell that it is not."""
+        return False
+
     def page_ended(self) -> bool:
         """Read on."""
         return False

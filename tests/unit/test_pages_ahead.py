@@ -345,6 +345,21 @@ def test_after_a_refusal_nothing_more_is_sent_ahead_until_the_reader_has_come_to
     assert sorted(api.sent) == [1, 2, 2, 3, 4, 5]
 
 
+def test_a_page_that_came_long_before_the_one_before_it_is_told(api: Api) -> None:
+    api.held = {2}
+    reader = Reader(api, at_once=3)
+    reader.follow(1, 2, 3)
+    reader.read(1)
+    api.wait_until_sent(2, 3)
+    api.threads[3].join(PATIENCE_SECONDS)
+    reader.clock.advance(1)
+    api.release()
+    reader.read(2)
+    assert not reader.session.was_older
+    reader.read(3)
+    assert reader.session.was_older
+
+
 def no_answer() -> requests.Response:
     raise requests.ConnectionError
 

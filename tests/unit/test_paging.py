@@ -49,6 +49,9 @@ class Listening:
     def is_ahead(self) -> bool:
         return self.was_ahead
 
+    def is_older(self) -> bool:
+        return False
+
     def page_ended(self) -> bool:
         return False
 

@@ -328,12 +328,26 @@ def walked(*pages: Sequence[int]) -> Rounds:
     return rounds
 
 
-def test_a_row_that_moves_on_past_a_page_that_is_under_way_is_what_several_at_once_cannot_see() -> None:
-    # row 150 moves out of the second page, which is slow, and into the third one, which has come already
-    rounds = walked(range(100), [99, *range(100, 150), *range(151, 200)])
-    keys = [str(key) for key in range(198, 298)]
-    assert [keys[index] for index in rounds.page(keys, keys, None, is_ahead=True)] == keys[2:]
-    assert rounds.neighbours
+@pytest.mark.parametrize(
+    ("is_older", "totals", "neighbours"),
+    [
+        pytest.param(True, (None, None), None, id="it may have moved past all that came early"),
+        pytest.param(True, (9_000, 9_000), None, id="it is in the list still"),
+        pytest.param(True, (8_999, 9_000), True, id="it was deleted"),
+        pytest.param(False, (None, None), True, id="the page came later, or hardly earlier, so one may have come in"),
+    ],
+)
+def test_where_a_row_has_left_the_page_before_one_that_came_early_a_pass_is_not_verified_by_its_pages(
+    *, is_older: bool, totals: tuple[int | None, int | None], neighbours: bool | None
+) -> None:
+    # row 150 has left the second page, which is slow, when the third one has come already
+    rounds = walked(range(100))
+    second, third = [99, *range(100, 150), *range(151, 200)], range(198, 298)
+    for page, total, came_early in ((second, totals[0], False), (third, totals[1], is_older)):
+        keys = [str(key) for key in page]
+        rounds.page(keys, keys, total, is_ahead=True, is_older=came_early)
+    assert rounds.tally.rows == 297
+    assert rounds.neighbours is neighbours
 
 
 def test_what_is_asked_for_ahead_in_a_list_that_moves_does_not_depend_on_how_long_it_was_calm() -> None:
