@@ -113,17 +113,10 @@ class Rounds:
         """
         if self.lap:
             return self._lap_page(self.lap, keys, contents)
-        gone = 0 if total is None or self.total is None else total - self.total
+        fewer = 0 if total is None or self.total is None else total - self.total
+        deleted = max(fewer, 0) if is_older else None
         self.total = total
-        new = self.walk.page(
-            keys,
-            contents,
-            total,
-            ends_when_empty=ends_when_empty,
-            is_ahead=is_ahead,
-            is_older=is_older,
-            gone=max(gone, 0),
-        )
+        new = self.walk.page(keys, contents, total, ends_when_empty=ends_when_empty, is_ahead=is_ahead, deleted=deleted)
         if new and self.walk.pages & (self.walk.pages - 1) == 0:
             # all rows of the first page, and the last one of the 2nd, 4th, 8th ...
             first = 0 if self.walk.pages == 1 else -1

@@ -124,8 +124,7 @@ class Walk:
         *,
         ends_when_empty: bool = True,
         is_ahead: bool = False,
-        is_older: bool = False,
-        gone: int = 0,
+        deleted: int | None = None,
     ) -> list[int]:
         """Take a page; give the indexes of its new rows, and set the offset to ask for next.
 
@@ -137,9 +136,9 @@ class Walk:
             is_ahead: whether the page was asked for before the one before it had come. Where such a page does not
                 simply go on, it is asked for again: it may be older than the one before it, and show an end to which
                 rows have moved meanwhile.
-            is_older: whether it came well before that one, too. Where it shows more of what was read than it was to,
-                rows have left that one since, and have moved on, perhaps past all that came early, or were deleted.
-            gone: so many rows were deleted between the two, as the API's totals have it.
+            deleted: where the page came well before the one before it, so many rows were deleted between the two, as
+                far as the API tells; None where it did not. If it shows more of what was read than that explains, rows
+                have left the page before it since, and perhaps have moved past all that came early.
 
         Raises:
             SamePageError: the API ignores the offset.
@@ -148,7 +147,7 @@ class Walk:
             return []
         self.requests += 1
         self.page_size = max(self.page_size, len(keys))
-        new = self._new_rows(keys, contents, is_ahead=is_ahead, left=gone if is_older else None)
+        new = self._new_rows(keys, contents, is_ahead=is_ahead, deleted=deleted)
         if new is not None and (new or not is_ahead):
             self._remember(keys, contents, new)
             # what was asked for ahead shows no end
@@ -177,12 +176,9 @@ class Walk:
             yield offset
 
     def _new_rows(
-        self, keys: Sequence[str], contents: Sequence[str], *, is_ahead: bool, left: int | None
+        self, keys: Sequence[str], contents: Sequence[str], *, is_ahead: bool, deleted: int | None
     ) -> list[int] | None:
-        """Give the indexes of a page's new rows; None where it does not follow on what was read.
-
-        `left`: at most so many rows may have left the page before since; None where it does not matter.
-        """
+        """Give the indexes of a page's new rows; None where it does not follow on what was read."""
         if self.is_lost or not self.trail.length or not self.shared:
             self.is_unchecked |= bool(self.trail.length and keys) and not self.is_lost
             return list(range(len(keys)))
@@ -197,7 +193,7 @@ class Walk:
                 self._step(rows)
             return None
         self.has_met = True
-        self.is_unchecked |= left is not None and meeting.known > self.shared + left
+        self.is_unchecked |= deleted is not None and meeting.known > self.shared + deleted
         self._adapt(meeting.known, is_shifted=bool(meeting.inserted))
         return [*meeting.inserted, *range(meeting.index + 1, len(keys))]
 
