@@ -40,8 +40,6 @@ class Exchange:
         self.request = request
         self.turn: Turn | None = None
         """The right to be under way; None: it has not begun."""
-        self.began_at = 0.0
-        """When it began (monotonic seconds)."""
         self.ended_at = 0.0
         """When it ended, for `ended` to note (monotonic seconds)."""
         self._send = send

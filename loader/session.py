@@ -39,6 +39,9 @@ MOST_AT_HAND = 256
 LONGEST_WAIT_SECONDS = 30 * 86_400.0
 """A `Retry-After` beyond is none: some APIs send a date as a number. No task of Cloud Tasks may lie further ahead."""
 
+STALE_SECONDS = 1.0
+"""A page that came so long before the one before it shows the list as it was, and not only a little out of turn."""
+
 EXCHANGES = "loader-exchanges"
 """Name of the threads in which requests are under way."""
 
@@ -137,7 +140,7 @@ class Session(requests.Session):
         self.was_ahead = False
         """Whether the last answer is to a request that was sent ahead ..."""
         self.was_older = False
-        """... and came before the answer before it, by more than it took itself: the API may have made it earlier."""
+        """... and came `STALE_SECONDS` or more before the answer before it."""
         self._manners = Manners(pages_in_flight)
         self._following: list[requests.Request] = []
         self._later: Iterator[requests.Request] = iter(())
@@ -266,8 +269,8 @@ class Session(requests.Session):
         try:
             response = exchange.answer(self.deadline)
         finally:
-            took = exchange.ended_at - exchange.began_at
-            self.was_ahead, self.was_older = ahead is not None, exchange.ended_at + took < self._answered_at
+            self.was_ahead = ahead is not None
+            self.was_older = exchange.ended_at + STALE_SECONDS <= self._answered_at
             self._answered_at = exchange.ended_at
         # hooks judge a whole answer (dlt raises for its status in one), so they come after its body
         for hook in request.hooks.get("response", []):
@@ -382,10 +385,10 @@ class Session(requests.Session):
         while exchange:
             with self._lock:
                 self.requests += 1
-            exchange.began_at = clock.monotonic()
+            began = clock.monotonic()
             exchange.run()
             with self._lock:
-                self._slowest_seconds = max(self._slowest_seconds, clock.monotonic() - exchange.began_at)
+                self._slowest_seconds = max(self._slowest_seconds, clock.monotonic() - began)
             exchange = self._take_next()
 
     def _exchange(self, request: PreparedRequest, kwargs: Mapping[str, Any]) -> Exchange:

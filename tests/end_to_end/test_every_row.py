@@ -41,14 +41,14 @@ def test_no_row_is_lost_or_doubled_in_a_list_that_moves(
     world = World({"contacts": rows}, behaviour)
     at_first = {row["id"] for row in world.snapshot("contacts")}
     with SampleApi(world) as api:
-        report = Loading(tmp_path, lambda: sample_config(api), pages_in_flight=at_once).run()
+        # on this clock no page is slow
+        report = Loading(tmp_path, lambda: sample_config(api), DrivenClock(), pages_in_flight=at_once).run()
     living = [row for row in world.snapshot("contacts") if row["id"] in at_first]
     found = difference(tmp_path, living)
     assert (found.missing, found.doubled) == ([], [])
     # what the last request of all has moved to the front could be seen by nobody
     assert {*found.stale} <= ({living[0]["id"]} if at_once > 1 and behaviour.move_every else set())
-    # where a page is slow by chance, a row may have left it for one that came before it
-    assert passed(report)["verified"] in ({True} if at_once == 1 else {True, None})
+    assert passed(report)["verified"] is True
     in_vain = 0 if at_once == 1 else 0.1 * rows / 100 + 4 * at_once
     assert len(api.requests) <= most * rows / (behaviour.page_cap or 100) + in_vain
 

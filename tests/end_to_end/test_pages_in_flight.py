@@ -111,16 +111,17 @@ def test_no_row_is_lost_in_a_list_that_moves_while_several_pages_are_under_way(
     world = World({"contacts": 4_000}, behaviour)
     at_first = {row["id"] for row in world.snapshot("contacts")}
     with SampleApi(world) as api:
-        loading = load(tmp_path, api, at_once)
+        # on this clock no page is slow
+        loading = load(tmp_path, api, at_once, clock=DrivenClock())
         assert api.max_in_flight > 1
-        assert len(api.requests) <= 1.8 * 40
+        # what is dropped where the reader steps back hangs on how the answers happen to come
+        assert len(api.requests) <= 1.8 * 40 + 2 * at_once
     living = [row for row in world.snapshot("contacts") if row["id"] in at_first]
     found = difference(tmp_path, living)
     assert (found.missing, found.doubled) == ([], [])
     # what the last request of all has moved to the front could be seen by nobody
     assert {*found.stale} <= ({living[0]["id"]} if behaviour.move_every else set())
-    # a page that was slow by chance may have lost a row to one that came before it
-    assert loading.reports[-1].answer()["pass"]["verified"] is not False
+    assert loading.reports[-1].answer()["pass"]["verified"] is True
 
 
 @pytest.mark.parametrize(
