@@ -40,7 +40,6 @@ from loader.walk import SamePageError
 Place = Mapping[str, Any]
 
 SAME_PAGE = "the same page comes again: what asks for the next one is ignored"
-EMPTY_PAGE = "a page is empty and tells no total, though pages before it told of more rows"
 SAME_OFFSET_PAGE = "the same full page comes again for another offset: the offset is ignored"
 
 
@@ -126,10 +125,6 @@ class PlacedPaginator(BasePaginator):
         self.first_page: list[str] = []
         self.last_page: list[str] = []
         self.first_total: int | None = None
-        self.last_total: int | None = None
-        """The total that a page told last."""
-        self.is_doubted = False
-        """Whether an empty page was asked for again."""
         self.end: int | None = None
         """The number behind that of the last page, where a paginator by page number is told how many there are."""
         self.following: dict[int, Request] = {}
@@ -196,10 +191,6 @@ class PlacedPaginator(BasePaginator):
                     "The API says that there are more pages, but no way to them was found: only the first is loaded. "
                     "Give the resource a paginator in source_config.py."
                 )
-        if not rows and self._is_doubtful(response):
-            self.asks_again = self.is_doubted = True
-            self.listener.ask_again(EMPTY_PAGE)
-            return
         keys = key_hashes(rows, self.reading.primary_key)
         is_same = len(keys) > 1 and keys == self.last_page
         if isinstance(self.inner, PageNumberPaginator) and self.inner.base_index == 0 and keys == self.first_page:
@@ -229,18 +220,12 @@ class PlacedPaginator(BasePaginator):
         self.tally.add(keys)
         self.listener.page_read(len(rows), self._evidence(response), self.token)
 
-    def _is_doubtful(self, response: Response) -> bool:
-        """Tell whether an empty page may be none; asked again, it is believed."""
-        is_early = self.last_total is not None and self.tally.rows < self.last_total
-        return is_early and total_of(response, "total") is None and not self.is_doubted
-
     def _evidence(self, response: Response) -> Evidence:
         total = total_of(response, "total")
         if isinstance(self.inner, PageNumberPaginator) and str(self.inner.total_path) == "total":
             # there it counts pages
             total = None
         self.first_total = total if self.first_total is None else self.first_total
-        self.last_total = self.last_total if total is None else total
         # while rows vanish, as many may be missed as were counted too many
         is_certain = self.tally.is_certain and total == self.first_total
         return Evidence(self.tally.rows, is_certain, total, neighbours=self.neighbours)

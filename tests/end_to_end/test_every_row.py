@@ -1,7 +1,6 @@
 """Reads every row: hostile worlds, nonsense, and any dlt configuration, through the real load."""
 
 import random
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -159,31 +158,6 @@ def test_each_paginator_loads_all_rows_in_one_run(tmp_path: Path, style: Any, re
     assert difference(tmp_path, world.snapshot("contacts")) == EXACT
     assert passed(report)["verified"] is not False
     assert passed(report)["rows"] == 420
-
-
-@pytest.mark.parametrize(
-    ("style", "resource"),
-    [
-        paged("page_number", {"type": "page_number", "base_page": 1, "total_path": None}, params={"per_page": 50}),
-        paged("cursor", {"type": "cursor", "cursor_path": "cursors.next"}, params={"limit": 50}),
-    ],
-)
-@pytest.mark.parametrize(
-    ("empty", "rows", "verified"),
-    [
-        pytest.param(Behaviour(failures={4: Failure("empty_page")}), 420, True, id="once"),
-        pytest.param(Behaviour(fail_from=(4, Failure("empty_page"))), 150, None, id="for good"),
-        pytest.param(Behaviour(failures={4: Failure("empty_page")}, total=False), 150, None, id="no total"),
-    ],
-)
-def test_an_empty_page_is_asked_for_again_once_where_pages_before_it_told_of_more_rows(
-    tmp_path: Path, style: Any, resource: dict[str, Any], *, empty: Behaviour, rows: int, verified: bool | None
-) -> None:
-    clock, world = DrivenClock(), World({"contacts": 420}, replace(empty, style=style))
-    with SampleApi(world) as api:
-        report = Loading(tmp_path, lambda: sample_config(api, [resource]), clock).run()
-    assert (passed(report)["rows"], passed(report)["verified"]) == (rows, verified)
-    assert clock.sleeps == ([2.0] if empty.total else [])
 
 
 @pytest.mark.parametrize(("style", "resource"), PAGINATORS)
