@@ -72,7 +72,9 @@ class Trail:
             return None
         first_index, first_ordinal = dense[0]
         all_in_order = len(dense) >= IN_ORDER and len(dense) == sum(key in self.ordinals for key in keys[first_index:])
-        if len(dense) < LEAST_SHARE * (self.length - first_ordinal) and not all_in_order:
+        # a row that stands behind others that were not read has moved on, and is not where reading ended
+        oldest = max(first_ordinal - first_index, self.length - DENSE, 0)
+        if len(dense) < LEAST_SHARE * (self.length - oldest) and not all_in_order:
             return None
         return self._meeting(keys, dense)
 
@@ -107,12 +109,17 @@ class Trail:
         """Estimate how many rows lie between the beginning of a page and the end of what was read.
 
         Returns:
-            None where nothing in the page is remembered.
+            None where nothing in the page is remembered, or too little for rows that stand where they were.
         """
         matches = self._matches(keys)
         if not matches:
             return None
-        index, ordinal = matches[-1]
+        (first_index, first_ordinal), (index, ordinal) = matches[0], matches[-1]
+        # nothing that was read stands before the first row but what came in there
+        remembered = sum(first_ordinal - first_index <= each <= ordinal for each in self.ordinals.values())
+        ought = remembered + max(first_index - first_ordinal, 0)
+        if len(matches) <= LEAST_SHARE * ought:
+            return None
         return index + self.length - ordinal
 
     def _matches(self, keys: Sequence[str]) -> list[tuple[int, int]]:

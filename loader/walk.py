@@ -64,6 +64,8 @@ class Walk:
     """Pages in a row in which nothing had vanished."""
     steps: int = 0
     """Steps made since the end of what was read was lost; 0 when it is not."""
+    barren_steps: int = 0
+    """Steps made since a page brought new rows."""
     lost_at: int = 0
     """Where it was lost."""
     known_at: int | None = None
@@ -219,6 +221,8 @@ class Walk:
     def _go_on(self, received: int, total: int | None, *, has_new: bool, ends_when_empty: bool) -> None:
         """Tell whether the list is at its end, and where to go on if it is not."""
         self.steps = 0
+        if has_new:
+            self.barren_steps = 0
         behind = self.offset + (received or self.limit)
         is_short = received < self.page_size
         if not has_new:
@@ -242,9 +246,12 @@ class Walk:
             self.lost_at, self.known_at, self.unknown_at = self.offset, None, None
             self._share(2 * self.overlap + 1)
         self.steps += 1
+        self.barren_steps += 1
         self.is_calm, self.calm_pages = False, 0
         rows_to_end = self.trail.rows_to_end(keys)
-        if self.steps > MAX_STEPS or (self.offset <= self.start and rows_to_end is None):
+        # a page may show the end of what was read, and the next one not follow on it, again and again
+        goes_round = self.barren_steps > 2 * MAX_STEPS
+        if self.steps > MAX_STEPS or goes_round or (self.offset <= self.start and rows_to_end is None):
             self._begin_anew()
         elif rows_to_end is None:
             self.unknown_at, self.unknown_page = self.offset, tuple(keys)
@@ -283,7 +290,7 @@ class Walk:
         self.early_restarts += self.trail.length <= self.page_size
         self.is_lost = self.early_restarts > MAX_EARLY_RESTARTS or self.restarts > MAX_RESTARTS
         self.offset = self.lost_at if self.is_lost else self.start
-        self.steps, self.trail, self.recent, self.last_page = 0, Trail(), {}, ()
+        self.steps, self.barren_steps, self.trail, self.recent, self.last_page = 0, 0, Trail(), {}, ()
 
     def _adapt(self, known: int, *, is_shifted: bool) -> None:
         """Share more rows while rows vanish, fewer again while all is calm."""

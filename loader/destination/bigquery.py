@@ -25,11 +25,8 @@ from loader.place import Pass
 
 MEBIBYTE = 1 << 20
 
-SECONDS_TO_STOP = 2.0
-"""So much before the deadline of the run the last wait ends ..."""
-
-SECONDS_TO_GIVE_BACK = 0.5
-"""... and so much after it the last one for the lease: three requests, some tenths of a second each."""
+SECONDS_TO_STOP = 1.0
+"""So much before the deadline of the run the last wait ends."""
 
 
 class BigQuery:
@@ -129,7 +126,7 @@ class BigQuery:
     def lease(self, resource: str) -> LeaseStore:
         """Give the lease of a resource: a table beside the staged rows."""
         # giving it back must be possible after the deadline of everything else
-        sql = self._client(self._deadline.earlier(-SECONDS_TO_GIVE_BACK), resource).sql_client
+        sql = self._client(self._deadline.earlier(-SECONDS_TO_STOP / 2), resource).sql_client
         sql.open_connection()
         with sql.with_staging_dataset():
             if not sql.has_dataset():

@@ -116,8 +116,10 @@ class Model:
             self.move(self.random.randrange(read, len(self.rows)), 0)
         elif event == "move_read_front" and read:
             self.move(self.random.randrange(read), 0)
-        elif event == "move_end" and read:
-            self.move(self.random.randrange(read), len(self.rows))
+        elif event in ("move_end", "move_on") and read:
+            is_touched = event == "move_end"
+            to = len(self.rows) if is_touched else self.random.randrange(read, len(self.rows) + 1)
+            self.move(self.random.randrange(read), to, is_touched=is_touched)
         elif event == "insert_middle" and read > 1:
             self.changed_in_the_middle = True
             self.insert(self.random.randrange(1, read))
@@ -129,12 +131,12 @@ class Model:
         self.rows.insert(index, (self.next_key, 0))
         self.next_key += 1
 
-    def move(self, index: int, to: int) -> None:
+    def move(self, index: int, to: int, *, is_touched: bool = True) -> None:
         """Move a row that has not moved yet: one that goes to the front and on to the end is seen by nobody."""
         if self.rows[index][1]:
             return
         key, version = self.rows.pop(index)
-        self.rows.insert(to, (key, version + 1))
+        self.rows.insert(to, (key, version + is_touched))
 
     @property
     def missing(self) -> set[int]:
@@ -319,6 +321,48 @@ def test_the_masked_case_is_what_verified_cannot_see() -> None:
     assert model.read().missing == set()
 
 
+@pytest.mark.parametrize("pages", [1, 3, 12])
+def test_a_row_that_moves_on_as_it_is_hides_no_other(pages: int) -> None:
+    for row in range(pages * 100 - 1, -1, -7):
+        for to in (*range(pages * 100 - 3, pages * 100 + 110, 8), 1_450):
+            model = Model(1_500, has_total=False)
+            while model.rounds.walk.pages < pages:
+                model.request()
+            model.move(row, to, is_touched=False)
+            model.read()
+            assert (model.missing, model.verified) == (set(), True), (row, to)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        Model(276, limit=11, seed=197, events=("move_on",), every=2),
+        Model(398, limit=13, seed=86, events=("move_on",), every=1, pause_every=5),
+    ],
+)
+def test_a_list_that_was_shuffled_is_not_gone_round_in_for_ever(model: Model) -> None:
+    assert model.read().missing == set()
+
+
+def test_however_often_the_reader_steps_back_it_begins_anew_only_where_that_leads_nowhere() -> None:
+    model = Model(12_000)
+    for _ in range(40):
+        for _ in range(3):
+            model.request()
+        del model.rows[:60]
+    model.read()
+    assert model.missing == set()
+    assert model.rounds.walk.restarts == 0
+
+
+@settings(max_examples=1_000, deadline=None, derandomize=True)
+@given(models)
+def test_rows_that_move_on_as_they_are_hide_none_while_others_come_and_go(model: Model) -> None:
+    model.in_flight, model.every = 1, max(model.every, 3)
+    model.events = (*model.events, "move_on")
+    assert model.read().missing == set()
+
+
 def walked(*pages: Sequence[int]) -> Rounds:
     """Give a reading of pages of 100 rows, each asked for when the one before it had come."""
     rounds = Rounds.begin(0, 100)
@@ -348,6 +392,14 @@ def test_where_a_row_has_left_the_page_before_one_that_came_early_a_pass_is_not_
         rounds.page(keys, keys, total, is_ahead=True, is_older=came_early)
     assert rounds.tally.rows == 297
     assert rounds.neighbours is neighbours
+
+
+def test_a_page_that_came_early_before_others_came_in_at_the_end_has_met_its_neighbour() -> None:
+    rounds = walked(range(100))
+    for page, total, came_early in ((range(99, 199), 9_001, False), (range(198, 298), 9_000, True)):
+        keys = [str(key) for key in page]
+        rounds.page(keys, keys, total, is_ahead=True, is_older=came_early)
+    assert rounds.neighbours
 
 
 def test_what_is_asked_for_ahead_in_a_list_that_moves_does_not_depend_on_how_long_it_was_calm() -> None:
