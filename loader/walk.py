@@ -290,7 +290,7 @@ class Walk:
         self.early_restarts += self.trail.length <= self.page_size
         self.is_lost = self.early_restarts > MAX_EARLY_RESTARTS or self.restarts > MAX_RESTARTS
         self.offset = self.lost_at if self.is_lost else self.start
-        self.steps, self.barren_steps, self.trail, self.recent, self.last_page = 0, 0, Trail(), {}, ()
+        self.steps, self.trail, self.recent, self.last_page = 0, Trail(), {}, ()
 
     def _adapt(self, known: int, *, is_shifted: bool) -> None:
         """Share more rows while rows vanish, fewer again while all is calm."""
